@@ -1,0 +1,1 @@
+"""The bundle's runtime: every class and function that a config names."""
