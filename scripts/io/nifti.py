@@ -1,0 +1,251 @@
+"""Reading and writing NIfTI files: one pass, errors that name the case, atomic and reproducible writing."""
+
+import gzip
+import math
+import os
+import zlib
+from io import BufferedReader
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike, NDArray
+
+from .atomic import atomic_path
+from .errors import CaseError
+
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError)
+_DEFLATE_MAX_RATIO = 1032  # what deflate can shrink at most; a header that asks for more lies about its data
+_CHUNK_BYTES = 1 << 20
+_READABLE = "a readable NIfTI file (.nii or .nii.gz)"
+
+
+class Volume(NamedTuple):
+    """What a NIfTI file holds.
+
+    Attributes:
+        array: float32, in the file's axis order and memory layout (Fortran order), scaled by slope and intercept.
+        affine: (4, 4) float64, voxel indices to mm (RAS+).
+        header: the NIfTI header.
+    """
+
+    array: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    header: nib.Nifti1Header
+
+
+def open_nifti(path: str | PathLike[str], *, case: str, key: str) -> nib.Nifti1Image:
+    """Open a NIfTI file and check its header and its length, without reading the data.
+
+    Args:
+        path: the file.
+        case: name of the case, for the messages.
+        key: key of the file in the case dictionary, for the messages.
+
+    Returns:
+        The nibabel image; its `dataobj` is still on disk.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        CaseError: it is no NIfTI file, is shorter than its header says, or has no usable affine.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"case '{case}', {key} '{file}': expected a file, got {_what_is_at(file)}")
+    try:
+        image = nib.load(file, mmap=False)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageFileError(f"a {type(image).__name__}")
+        _check_length(file, image)
+    except _UNREADABLE as error:
+        raise CaseError.of(case, key, file, _READABLE, _reason(error)) from error
+    if image.get_data_dtype().kind not in "iuf":
+        raise CaseError.of(case, key, file, "real numbers", f"data type {image.get_data_dtype()}")
+    affine = image.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise CaseError.of(case, key, file, "an invertible affine", f"{affine[:3].tolist()}")
+    return image
+
+
+def read_nifti(path: str | PathLike[str], *, case: str, key: str) -> Volume:
+    """Read a NIfTI file as float32 in one pass.
+
+    The array keeps the Fortran order of the file, so that a (T, H, W, D) view of a 4D series is free; no memory map is
+    kept open.
+
+    Args:
+        path: a .nii or .nii.gz file.
+        case: name of the case, for the messages.
+        key: key of the file in the case dictionary, for the messages.
+
+    Returns:
+        The array, the affine and the header.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        CaseError: it is truncated, corrupt, or no NIfTI file.
+    """
+    image = open_nifti(path, case=case, key=key)
+    try:
+        raw = _read_raw(Path(path), image)
+    except _UNREADABLE as error:
+        raise CaseError.of(case, key, path, _READABLE, _reason(error)) from error
+    array = raw.astype(np.float32, copy=False)
+    # In place: nibabel's own scaling would make a second array.
+    proxy = _proxy(image)
+    if proxy.slope != 1:
+        array *= np.float32(proxy.slope)
+    if proxy.inter != 0:
+        array += np.float32(proxy.inter)
+    return Volume(array, np.asarray(image.affine, dtype=np.float64), image.header)
+
+
+def frame_interval_s(header: nib.Nifti1Header) -> float | None:
+    """Time between frames in seconds, or None where the header does not state it (zero, or without a unit of time)."""
+    try:
+        unit_s = _SECONDS.get(header.get_xyzt_units()[1])
+    except KeyError:  # a code that the standard does not know
+        return None
+    interval = float(str(header["pixdim"][4]))  # by its decimals: the float32 1.2 is 1.2000000477 as a float
+    if unit_s is None or not np.isfinite(interval) or interval <= 0:
+        return None
+    return interval * unit_s
+
+
+def write_nifti(
+    path: str | PathLike[str],
+    array: NDArray,
+    affine: NDArray,
+    *,
+    dtype: DTypeLike | None = None,
+    description: str = "",
+    dt_s: float | None = None,
+) -> None:
+    """Write a NIfTI-1 file, atomically, with the same bytes for the same input.
+
+    Args:
+        path: where to, ending in .nii or .nii.gz.
+        array: the data; (H, W, D) or (H, W, D, T).
+        affine: (4, 4), voxel indices to mm (RAS+); written as sform and as qform, which cannot hold a shear.
+        dtype: type on disk. Default: uint8 for bool, float32 for floating point, else the array's own. For an integer
+            type the values are rounded, never rescaled.
+        description: free text of at most 79 bytes.
+        dt_s: time between frames in seconds, for a 4D array.
+
+    Raises:
+        ValueError: the file name has another ending, or values do not fit into `dtype`.
+    """
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"path: expected a name ending in .nii or .nii.gz, got '{target}'")
+    data = _as_dtype(np.asarray(array), dtype)
+    image = nib.Nifti1Image(data, np.asarray(affine, dtype=np.float64))
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_slope_inter(1, 0)
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    if dt_s is not None and data.ndim == 4:
+        image.header["pixdim"][4] = dt_s
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        if target.suffix == ".gz":
+            # No name and no time in the gzip header: the same data give the same bytes.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(stream)
+
+
+def _as_dtype(array: NDArray, dtype: DTypeLike | None) -> NDArray:
+    if dtype is None:
+        dtype = {"b": np.uint8, "f": np.float32}.get(array.dtype.kind, array.dtype)
+    target: np.dtype[Any] = np.dtype(dtype)
+    if target.kind in "iu" and array.dtype.kind not in "b" and array.size:
+        limits = np.iinfo(target)
+        low, high = array.min(), array.max()
+        if not (limits.min <= low and high <= limits.max):
+            raise ValueError(f"array: expected values that fit into {target}, got {low} to {high}")
+        if array.dtype.kind == "f":
+            array = np.rint(array)
+    return array.astype(target, copy=False)
+
+
+def _proxy(image: nib.Nifti1Image) -> ArrayProxy:
+    """The reader of the voxels, which keeps the file's offset and scaling; nibabel clears them in the header."""
+    return cast(ArrayProxy, image.dataobj)
+
+
+def _read_raw(file: Path, image: nib.Nifti1Image) -> NDArray:
+    """The unscaled voxels. Unlike nibabel this reads a gzip file to its end, where its checksum is."""
+    raw = np.empty(image.shape, dtype=image.get_data_dtype(), order="F")
+    buffer = memoryview(raw.reshape(-1, order="F").view(np.uint8).data)
+    with _open_binary(file) as stream:
+        stream.read(int(_proxy(image).offset))
+        filled = 0
+        while filled < len(buffer):
+            count = stream.readinto(buffer[filled:])
+            if not count:
+                raise EOFError(f"{len(buffer) - filled} of {len(buffer)} bytes missing")
+            filled += count
+        if isinstance(stream, gzip.GzipFile):
+            while stream.read(_CHUNK_BYTES):
+                pass
+    return raw
+
+
+def _check_length(file: Path, image: nib.Nifti1Image) -> None:
+    """Raise EOFError if the file holds fewer bytes than its header asks for, before anything is allocated."""
+    if min(image.shape, default=0) < 1:
+        raise HeaderDataError(f"dimensions {image.shape}")
+    # Python integers: a hostile header could overflow numpy's.
+    needed = int(_proxy(image).offset) + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    available = file.stat().st_size
+    if _is_gzip(file):
+        if _last_member_bytes(file) == needed % (1 << 32):
+            return
+        if needed <= available * _DEFLATE_MAX_RATIO:
+            available = _unpacked_bytes(file, needed)
+    if available < needed:
+        raise EOFError(f"a truncated file of {available} bytes where its header asks for {needed}")
+
+
+def _is_gzip(file: Path) -> bool:
+    return file.name.lower().endswith(".gz")
+
+
+def _open_binary(file: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(file, "rb") if _is_gzip(file) else file.open("rb")
+
+
+def _last_member_bytes(file: Path) -> int:
+    """The unpacked length modulo 2^32 that the trailer of a gzip file states: where it fits, the file is whole."""
+    with file.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        return int.from_bytes(stream.read(4), "little")
+
+
+def _unpacked_bytes(file: Path, enough: int) -> int:
+    """How many bytes a gzip file unpacks to, counted up to `enough`; what is truncated counts as far as it goes."""
+    total = 0
+    with gzip.GzipFile(file, "rb") as stream:
+        try:
+            while total < enough and (chunk := stream.read(_CHUNK_BYTES)):
+                total += len(chunk)
+        except EOFError:
+            return total
+    return total
+
+
+def _what_is_at(file: Path) -> str:
+    return "a folder" if file.is_dir() else "nothing there"
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return f"a file that cannot be read ({text})"
