@@ -1,0 +1,49 @@
+"""Loading of a case: its series and whatever else the case has."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..io.case import FILE_KEYS, load_case
+
+
+class LoadCased(MapTransform):
+    """Load and check every image that a case has.
+
+    MONAI's ``LoadImaged`` copies a 4D series along its time axis and takes every file for what it is; this transform
+    reads it in one pass and checks that the files of a case belong together. Only ``image`` is required, since MONAI
+    Label gives nothing else.
+
+    The output holds ``image`` as (T, H, W, D) in HU, and each of ``cbf``, ``cbv``, ``mtt``, ``tmax``, ``dwi`` and
+    ``label`` that the case names as (1, H, W, D), all float32 with the affine of their file; ``case``, its name;
+    ``dt_s``, the time between frames in s, 0 where the header does not tell; and ``warnings``, an empty string.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        CaseError: a file is not what it should be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(FILE_KEYS, allow_missing_keys=True)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of ``data`` with the images in the place of their paths."""
+        output = dict(data)
+        loaded = load_case(data)
+        for key in self.key_iterator(loaded):
+            array = torch.from_numpy(loaded[key])
+            array = array.permute(3, 0, 1, 2) if key == "image" else array[None]
+            meta = {
+                "filename_or_obj": str(data[key]),
+                "original_affine": loaded["affine"].copy(),
+                "spatial_shape": tuple(array.shape[1:]),
+                "original_channel_dim": "no_channel",
+            }
+            output[key] = MetaTensor(array, affine=torch.from_numpy(loaded["affine"]), meta=meta)
+        output.update(case=loaded["case"], dt_s=float(loaded["dt_s"] or 0.0), warnings="")
+        return output

@@ -1,0 +1,78 @@
+"""From a case to the network's input: the one preprocessing of training, evaluation and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.transforms import (
+    Compose,
+    ConcatItemsd,
+    DeleteItemsd,
+    Orientationd,
+    ResizeWithPadOrCropd,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+)
+
+from ..perfusion.transform import PerfusionMapsd
+from .load_case import LoadCased
+from .perfusion_interval import CONSECUTIVE_FRAMES, PerfusionCropd
+from .resample_in_plane import FIELD_OF_VIEW_MM, ResampleInPlaned
+from .temporal_mip import TemporalMIPd
+from .temporal_resample import FRAMES, TemporalResampled
+
+#: The windows that are scaled to (0, 1) and clipped. They span what brain tissue shows, normal and diseased.
+WINDOWS: dict[str, tuple[float, float]] = {
+    "image": (0.0, 80.0),  # HU: cerebrospinal fluid to enhanced grey matter
+    "cbf": (0.0, 100.0),  # ml/100 g/min
+    "cbv": (0.0, 8.0),  # ml/100 g
+    "mtt": (0.0, 20.0),  # s
+    "tmax": (0.0, 20.0),  # s
+    "mip": (0.0, 160.0),  # HU: as above, and the vessels at their peak
+}
+
+
+class CasePreprocessing(Compose):
+    """Make the 11-channel ``image`` of a case: 6 frames of the perfusion, CBF, CBV, MTT, Tmax and the temporal MIP.
+
+    The steps, in order: load and check; compute the maps that the case lacks; project to F_l (Eq. 1 of Wang et al.
+    2020); crop to the perfusion (Eq. 2-3) and resample to C_e frames; scale intensities, the DWI from its minimum and
+    99th percentile (section 4.1), every other channel by its fixed window; bring to RAS orientation, the pixel size
+    and the matrix of the networks. The last three invert exactly, through MONAI's ``Invertd``.
+
+    Args:
+        geometry_keys: the images brought to the networks' grid. ``("image",)`` leaves DWI and label on the grid of the
+            case, where evaluation needs them; training takes ``("image", "dwi", "label")``.
+        frames: C_e, number of frames of the perfusion that become channels.
+        consecutive_frames: K of Eq. 2-3.
+        size: width and height in pixels of the slices that the networks see.
+        field_of_view_mm: their width and height in mm.
+
+    The output's ``image`` is (``frames`` + 5, ``size``, ``size``, D) float32 in [0, 1].
+    """
+
+    def __init__(
+        self,
+        geometry_keys: Sequence[str] = ("image",),
+        frames: int = FRAMES,
+        consecutive_frames: int = CONSECUTIVE_FRAMES,
+        size: int = 256,
+        field_of_view_mm: float = FIELD_OF_VIEW_MM,
+    ):
+        channels = tuple(WINDOWS)
+        super().__init__(
+            [
+                LoadCased(),
+                PerfusionMapsd("image"),
+                TemporalMIPd("image", output_key="mip"),
+                PerfusionCropd("image", consecutive_frames),
+                TemporalResampled("image", frames),
+                *(ScaleIntensityRanged(key, low, high, 0.0, 1.0, clip=True) for key, (low, high) in WINDOWS.items()),
+                ScaleIntensityRangePercentilesd("dwi", 0, 99, 0.0, 1.0, clip=True, allow_missing_keys=True),
+                ConcatItemsd(channels, name="image"),
+                DeleteItemsd(channels[1:]),
+                Orientationd(geometry_keys, axcodes="RAS", labels=None, allow_missing_keys=True),
+                ResampleInPlaned(geometry_keys, size, field_of_view_mm, allow_missing_keys=True),
+                ResizeWithPadOrCropd(geometry_keys, (size, size, -1), allow_missing_keys=True),
+            ]
+        )

@@ -1,0 +1,23 @@
+"""The terms of the loss, for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+
+class LossTerms:
+    """Output transform of logging handlers: the total loss and each of its terms of the last step, as floats.
+
+    Args:
+        loss: a loss that keeps its last ``terms``, such as :class:`scripts.losses.StrokeLesionLoss`.
+    """
+
+    def __init__(self, loss: nn.Module):
+        self.loss = loss
+
+    def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
+        """Return name -> value."""
+        return {"loss": float(output["loss"]), **{name: float(value) for name, value in self.loss.terms.items()}}
