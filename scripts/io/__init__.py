@@ -2,11 +2,17 @@
 
 from .atomic import atomic_path, write_json
 from .case import MIN_FRAMES, case_name, check_headers, load_case
+from .datalist import SECTIONS, load_datalist, write_datalist
 from .errors import CaseError, DatasetError
 from .nifti import Volume, frame_interval_s, read_nifti, write_nifti
+from .splits import PAPER_COUNTS, k_folds, split_cases
+
+# `scripts.io.isles2018` is not imported here: it also runs as `python -m scripts.io.isles2018`.
 
 __all__ = [
     "MIN_FRAMES",
+    "PAPER_COUNTS",
+    "SECTIONS",
     "CaseError",
     "DatasetError",
     "Volume",
@@ -14,8 +20,12 @@ __all__ = [
     "case_name",
     "check_headers",
     "frame_interval_s",
+    "k_folds",
     "load_case",
+    "load_datalist",
     "read_nifti",
+    "split_cases",
+    "write_datalist",
     "write_json",
     "write_nifti",
 ]
