@@ -1,0 +1,19 @@
+"""Networks of the bundle and the wrappers that run them."""
+
+from .context_encoder import ContextEncoder
+from .outputs import TrainingOutputs, WithSynthesis
+from .slnet import SLNet
+from .stroke_lesion_net import StrokeLesionNet, StrokeLesionOutput
+from .switchable_norm import SwitchableNorm2d
+from .unet import UNet
+
+__all__ = [
+    "ContextEncoder",
+    "SLNet",
+    "StrokeLesionNet",
+    "StrokeLesionOutput",
+    "SwitchableNorm2d",
+    "TrainingOutputs",
+    "UNet",
+    "WithSynthesis",
+]

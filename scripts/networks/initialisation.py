@@ -1,0 +1,15 @@
+"""Initial weights of the networks."""
+
+from torch import nn
+
+
+def initialise_xavier(network: nn.Module) -> None:
+    """Draw the weights of convolutions and linear layers from Glorot and Bengio's uniform distribution; biases zero.
+
+    Wang 2020, section 4.1: all networks start from it. Normalisation layers are left as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,89 @@
+"""Passes over a (N, C, H, W) CPU tensor with coefficients or sums of each item and channel, in single library kernels.
+
+ATen's batch normalisation kernels are the only ones that read a channels-last tensor once at memory speed, accumulate
+in float32 and mix half-precision values with float32 coefficients; ``torch.var_mean`` is about 25 times slower there.
+They work by channel, so a channels-last tensor is passed item by item and a contiguous one as a single item of N*C
+channels.
+"""
+
+import torch
+from torch import Tensor
+
+_aten = torch.ops.aten
+
+
+def _statistics_dtype(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _items(x: Tensor) -> list[Tensor]:
+    """Views of ``x`` with one item each, whose channels the kernels treat as a batch normalisation's."""
+    if _memory_format(x) == torch.channels_last:
+        return list(x.split(1))
+    return [x.view(1, -1, *x.shape[2:])]
+
+
+def _rows(x: Tensor, *coefficients: Tensor) -> list[tuple[Tensor, ...]]:
+    """The (N, C) coefficients that go with each view of :func:`_items`."""
+    if _memory_format(x) == torch.channels_last:
+        return list(zip(*(c.unbind(0) for c in coefficients), strict=True))
+    return [tuple(c.reshape(-1) for c in coefficients)]
+
+
+def _channel_affine(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+    """``out = x * scale + shift`` by channel: batch normalisation in evaluation with mean 0 and variance 1."""
+    zeros, ones, unused = torch.zeros_like(scale), torch.ones_like(scale), scale.new_empty(0)
+    _aten.native_batch_norm.out(
+        x, scale, shift, zeros, ones, False, 0.0, 0.0, out=out, save_mean=unused, save_invstd=unused.clone()
+    )
+
+
+def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each item and channel, shape (N, C), in float32 for half-precision ``x``."""
+    x = x.contiguous(memory_format=_memory_format(x))
+    items = _items(x)
+    running = torch.zeros((2, items[0].shape[1]), dtype=_statistics_dtype(x))  # only tells the kernel the type
+    moments = [_aten.batch_norm_update_stats(item, running[0], running[1], 0.0) for item in items]
+    means, variances = zip(*moments, strict=True)
+    return torch.stack(means).view(x.shape[:2]), torch.stack(variances).view(x.shape[:2])
+
+
+def instance_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``x * scale + shift`` with coefficients of shape (N, C), in the type and memory format of ``x``."""
+    x = x.contiguous(memory_format=_memory_format(x))
+    y = torch.empty_like(x)
+    for item, out, (a, b) in zip(_items(x), _items(y), _rows(x, scale, shift), strict=True):
+        _channel_affine(item, a, b, out)
+    return y
+
+
+def instance_gradient_sums(grad_y: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over each item and channel of ``grad_y * (x - mean)`` and of ``grad_y``, shape (N, C), in one pass."""
+    x = x.contiguous(memory_format=_memory_format(x))
+    grad_y = grad_y.contiguous(memory_format=_memory_format(x))
+    items = _items(x)
+    ones = mean.new_ones(items[0].shape[1])
+    sums = [
+        _aten.native_batch_norm_backward(grad, item, ones, ones, ones, m, ones, True, 0.0, [False, True, True])
+        for item, grad, (m,) in zip(items, _items(grad_y), _rows(x, mean), strict=True)
+    ]
+    return torch.stack([s[1] for s in sums]).view_as(mean), torch.stack([s[2] for s in sums]).view_as(mean)
+
+
+def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+    """``grad_y * scale + x * slope + shift`` with coefficients of shape (N, C), in the type of ``x``."""
+    x = x.contiguous(memory_format=_memory_format(x))
+    grad_y = grad_y.contiguous(memory_format=_memory_format(x))
+    grad_x = torch.empty_like(x)
+    parts = zip(_items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift), strict=True)
+    for item, grad, out, (a, p, q) in parts:
+        _channel_affine(item, p, q, out)
+        scaled = torch.empty_like(grad)
+        _channel_affine(grad, a, torch.zeros_like(a), scaled)
+        out.add_(scaled)
+    return grad_x

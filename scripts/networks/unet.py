@@ -1,0 +1,128 @@
+"""The 2D UNet of Ronneberger et al. 2015 with same-padding, normalisation and optional squeeze-and-excitation."""
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
+from monai.networks.layers.utils import get_norm_layer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import switchable_norm  # noqa: F401  registers "switchable" in MONAI's Norm factory
+from .initialisation import initialise_xavier
+
+Normalisation = str | tuple[str, dict]
+
+
+def convolution_block(in_channels: int, out_channels: int, norm: Normalisation) -> nn.Sequential:
+    """Two 3 x 3 convolutions, each with normalisation and ReLU.
+
+    The convolutions have no bias: the normalisation that follows subtracts it and adds its own.
+    """
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers += [
+            nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=False),
+            get_norm_layer(norm, spatial_dims=2, channels=out_channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class EncoderBlock(nn.Module):
+    """A convolution block, followed by channel calibration when ``squeeze_excitation`` is set (reduction 1)."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Normalisation, squeeze_excitation: bool) -> None:
+        super().__init__()
+        self.convolutions = convolution_block(in_channels, out_channels, norm)
+        self.calibration = ChannelSELayer(2, out_channels, r=1) if squeeze_excitation else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        return self.calibration(self.convolutions(x))
+
+
+class DecoderBlock(nn.Module):
+    """Transposed convolution by 2, concatenation with the encoder's feature map of that size, a convolution block."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Normalisation) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+        self.convolutions = convolution_block(2 * out_channels, out_channels, norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map ``x`` (N, in_channels, h, w) and ``skip`` (N, out_channels, H, W) to (N, out_channels, H, W)."""
+        x = self.upsample(x)
+        missing_h, missing_w = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
+        if missing_h != 0 or missing_w != 0:  # max pooling dropped the last row or column of an odd size
+            x = F.pad(x, [0, missing_w, 0, missing_h])
+        return self.convolutions(torch.cat([skip, x], dim=1))
+
+
+class UNet(nn.Module):
+    """UNet with max pooling, transposed convolutions and two convolutions a block.
+
+    With ``features`` (64, 128, 256, 512, 1024), 4 inputs and 2 outputs it has 31.04 M parameters. Choices that the
+    papers leave open: convolutions before a normalisation have no bias, transposed convolutions and the last 1 x 1
+    convolution have one; the first ``len(features) - 1`` blocks are followed by max pooling; weights start from Xavier.
+
+    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted: where a size is odd before pooling, the
+    decoder pads its feature map with zeros at the lower right to the encoder's size.
+
+    Args:
+        in_channels: number of input channels. out_channels: number of output channels; the output is linear.
+        features: channels of the encoder blocks from fine to coarse, at least one. norm: normalisation in MONAI's
+        notation, as ``"batch"``, ``"instance"``, ``"switchable"`` or ``(name, arguments)``. squeeze_excitation:
+        calibrate the channels after each encoder block (Hu et al. 2018, reduction 1).
+
+    Raises:
+        ValueError: when a channel count is below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        features: Sequence[int] = (16, 32, 64, 128, 256),
+        norm: Normalisation = "batch",
+        squeeze_excitation: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(in_channels, out_channels, len(features), *features) < 1:
+            raise ValueError(
+                "in_channels, out_channels and every entry of features must be at least 1, "
+                f"got {in_channels}, {out_channels} and {tuple(features)}."
+            )
+        self.in_channels = in_channels
+        self.min_size = 2 ** (len(features) - 1)
+        inputs = (in_channels, *features[:-1])
+        self.encoder = nn.ModuleList(
+            EncoderBlock(i, o, norm, squeeze_excitation) for i, o in zip(inputs, features, strict=True)
+        )
+        coarse_to_fine = tuple(reversed(features))
+        self.decoder = nn.ModuleList(
+            DecoderBlock(i, o, norm) for i, o in zip(coarse_to_fine[:-1], coarse_to_fine[1:], strict=True)
+        )
+        self.output = nn.Conv2d(features[0], out_channels, kernel_size=1)
+        initialise_xavier(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W).
+
+        Raises:
+            ValueError: when the number of channels is another, or the height or width is too small to be pooled.
+        """
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"The input must have shape (N, {self.in_channels}, H, W), got {list(x.shape)}.")
+        if x.shape[2] < self.min_size or x.shape[3] < self.min_size:
+            raise ValueError(f"The input's height and width must be at least {self.min_size}, got {list(x.shape)}.")
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            if level > 0:
+                x = F.max_pool2d(x, 2)
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = block(x, skips.pop())
+        return self.output(x)
