@@ -1,9 +1,21 @@
 """What the engines of training, evaluation and inference need beside MONAI's own parts."""
 
 from .case_dataset import CaseDataset
+from .inference_cases import inference_cases
 from .loss_terms import LossTerms
 from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
+from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 
-__all__ = ["CaseDataset", "LossTerms", "PrepareTraining", "ResultWriter", "SliceDataset", "SliceSampler"]
+__all__ = [
+    "BestMetric",
+    "CaseDataset",
+    "LastCheckpoint",
+    "LossTerms",
+    "PrepareTraining",
+    "ResultWriter",
+    "SliceDataset",
+    "SliceSampler",
+    "inference_cases",
+]

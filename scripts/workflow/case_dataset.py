@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from monai.data import Dataset
+from monai.data import CacheDataset
 
 from ..io.errors import CaseError, DatasetError
 
@@ -22,14 +23,38 @@ def root_error(error: BaseException) -> BaseException:
     return error
 
 
-class CaseDataset(Dataset):
-    """MONAI's ``Dataset``, which raises the clear error of a bad case in the place of MONAI's wrapper of it."""
+class CaseDataset(CacheDataset):
+    """MONAI's ``CacheDataset``, which raises the clear error of a bad case in the place of MONAI's wrapper of it.
+
+    Args:
+        data: the cases.
+        transform: the transforms of a case.
+        cache_rate: part of the cases kept in memory; by default none, since evaluation sees every case once.
+        num_workers: threads that fill the cache.
+        progress: whether to show the filling of the cache.
+
+    Raises:
+        CaseError: a case is not what it should be.
+        FileNotFoundError: a file of a case is missing.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable,
+        cache_rate: float = 0.0,
+        num_workers: int | None = None,
+        progress: bool = True,
+    ):
+        try:
+            super().__init__(
+                data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
+            )
+        except RuntimeError as error:
+            raise root_error(error) from None
 
     def _transform(self, index: int) -> Any:
         try:
             return super()._transform(index)
         except RuntimeError as error:
-            cause = root_error(error)
-            if cause is error:
-                raise
-            raise cause from None
+            raise root_error(error) from None

@@ -31,16 +31,17 @@ def lesion_row(case: str, lesion: np.ndarray, affine: np.ndarray, warnings: str 
         warnings: what the processing warned of.
 
     Returns:
-        The case, its lesion volume in ml, the number of slices that the lesion touches, the volume in ml of its
+        The case, its lesion volume in ml, the number of axial slices that the lesion touches, the volume in ml of its
         largest component (26-neighbourhood), the number of components, and the warnings.
     """
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    slice_axis = int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
     components, count = connected_components(lesion, structure=np.ones((3, 3, 3)))
     largest = int(np.bincount(components.ravel())[1:].max()) if count else 0
     return {
         "case": case,
         "lesion_volume_ml": round(int(lesion.sum()) * voxel_ml, 3),
-        "lesion_slices": int(lesion.any(axis=(0, 1)).sum()),
+        "lesion_slices": int(lesion.any(axis=tuple({0, 1, 2} - {slice_axis})).sum()),
         "largest_component_ml": round(largest * voxel_ml, 3),
         "components": int(count),
         "warnings": warnings,
@@ -54,8 +55,8 @@ class ResultWriter:
     the network makes one, ``_pseudo_dwi.nii.gz`` (float32), on the grid of the case. At the end:
     ``<output_dir>/cases.csv``. A case's folder appears when it is complete, and so does the table.
 
-    It expects, after postprocessing, the keys ``case``, ``warnings``, ``lesion``, ``probability`` and optionally
-    ``pseudo_dwi`` in the engine's batch and output.
+    It expects, after postprocessing, the keys ``case``, ``warnings``, ``pred`` (the mask), ``probability`` and
+    optionally ``pseudo_dwi`` in the engine's batch and output.
 
     Args:
         output_dir: folder of the results.
@@ -81,8 +82,8 @@ class ResultWriter:
     def write_case(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Write the images of one case and return its row."""
         case = str(item["case"])
-        affine = np.asarray(item["lesion"].affine, dtype=np.float64)
-        lesion = item["lesion"][0].cpu().numpy() > 0.5
+        affine = np.asarray(item["pred"].affine, dtype=np.float64)
+        lesion = item["pred"][0].cpu().numpy() > 0.5
         images = {"lesion": lesion, "probability": _volume(item["probability"])}
         descriptions = {"lesion": "ischemic lesion (1)", "probability": "lesion probability"}
         if "pseudo_dwi" in item:

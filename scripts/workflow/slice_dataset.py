@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, DistributedSampler
+from monai.data import DistributedSampler
 from monai.transforms import Compose
 from torch.utils.data import Dataset
 
-from .case_dataset import root_error
+from .case_dataset import CaseDataset
 
 
 class SliceDataset(Dataset):
@@ -55,13 +55,8 @@ class SliceDataset(Dataset):
         self.data = data
         self.slice_transform = slice_transform
         self.seed = seed
-        try:
-            self.cases = CacheDataset(
-                data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=progress, copy_cache=False
-            )
-            self.slices = [(case, i) for case in range(len(data)) for i in range(self.cases[case]["image"].shape[-1])]
-        except RuntimeError as error:
-            raise root_error(error) from None
+        self.cases = CaseDataset(data, transform, cache_rate, num_workers, progress)
+        self.slices = [(case, i) for case in range(len(data)) for i in range(self.cases[case]["image"].shape[-1])]
 
     def __len__(self) -> int:
         """Return the number of slices of all cases."""

@@ -1,0 +1,34 @@
+"""Which cases an inference runs on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..io.case import case_name, check_headers
+from ..io.datalist import load_datalist
+
+
+def inference_cases(
+    image: str | os.PathLike[str] | None,
+    datalist: str | os.PathLike[str],
+    section: str,
+    dataset_dir: str | os.PathLike[str],
+) -> list[dict[str, Any]]:
+    """Return the one case of a CT-perfusion series, or else a section of a datalist.
+
+    Args:
+        image: path of a 4D series, or None.
+        datalist: JSON file, read where ``image`` is None.
+        section: its section.
+        dataset_dir: the folder that its paths are relative to.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        DatasetError: a file is not what it should be.
+    """
+    if image is None:
+        return load_datalist(datalist, section, dataset_dir)
+    case = {"image": os.fspath(image)}
+    check_headers([case])
+    return [{**case, "case": case_name(case)}]
