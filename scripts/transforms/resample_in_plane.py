@@ -99,7 +99,7 @@ class ResampleInPlane(InvertibleTransform):
         )
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         output = _resize_in_plane(plain.to(torch.float32), new_size)
-        return MetaTensor(output).copy_meta_from(meta) if isinstance(meta, MetaTensor) else output
+        return MetaTensor(output).copy_meta_from(meta) if isinstance(image, MetaTensor) else output
 
     def inverse(self, image: torch.Tensor) -> torch.Tensor:
         """Return the image on the grid that it had before."""
