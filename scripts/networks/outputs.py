@@ -6,6 +6,7 @@ parameters: it is the inner network that is saved and loaded.
 """
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 
@@ -22,6 +23,8 @@ class _PrecisionWrapper(nn.Module):
 
     def _run(self, image: Tensor) -> dict[str, Tensor]:
         """Float32 outputs of the network by name; "logits" is the first."""
+        if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
+            image = image.as_tensor()
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
             if hasattr(self.network, "synthesise"):

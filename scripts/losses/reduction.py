@@ -1,0 +1,34 @@
+"""Reduction of losses that have one value for each item of the batch."""
+
+from monai.utils import LossReduction
+from torch import Tensor
+
+
+def reduce_items(values: Tensor, reduction: str) -> Tensor:
+    """Reduce ``values`` (N,) by "mean", "sum" or "none".
+
+    Raises:
+        ValueError: when ``reduction`` is another.
+    """
+    reduction = LossReduction(reduction)
+    if reduction == LossReduction.MEAN:
+        return values.mean()
+    if reduction == LossReduction.SUM:
+        return values.sum()
+    return values
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a float32 copy of one in half precision or with integers: sums over an image need it."""
+    return tensor if tensor.is_floating_point() and tensor.element_size() >= 4 else tensor.float()
+
+
+def check_image(name: str, tensor: Tensor, like: Tensor, channels: int) -> None:
+    """Check that ``tensor`` is a batch of images with ``channels`` channels and the batch and image size of ``like``.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    expected = (like.shape[0], channels, *like.shape[2:])
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}.")

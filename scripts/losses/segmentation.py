@@ -1,0 +1,114 @@
+"""Segmentation losses of Wang 2020, Eq. 11-14.
+
+All take logits (N, C, H, W) and a label map (N, 1, H, W) of class indices, have one value for each item, computed in
+float32 for half-precision logits, and reduce it by "mean", "sum" or "none". An item's value does not depend on the
+others.
+"""
+
+import torch
+from monai.networks.utils import one_hot
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .reduction import at_least_float32, check_image, reduce_items
+
+
+def weighted_cross_entropy_loss(
+    logits: Tensor, label: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """Cross entropy averaged over an item's pixels with the weights A (Eq. 12).
+
+    Args:
+        logits: shape (N, C, H, W).
+        label: class indices, shape (N, 1, H, W).
+        weight: non-negative weight map A, shape (N, 1, H, W); None for a plain mean.
+        reduction: "mean", "sum" or "none" over the items.
+
+    Raises:
+        ValueError: when the shapes do not fit.
+    """
+    check_image("label", label, logits, 1)
+    entropy = F.cross_entropy(at_least_float32(logits), label[:, 0].long(), reduction="none")
+    if weight is None:
+        return reduce_items(entropy.mean((1, 2)), reduction)
+    check_image("weight", weight, logits, 1)
+    weight = weight[:, 0].to(entropy.dtype)
+    total = weight.sum((1, 2)).clamp_min(torch.finfo(entropy.dtype).tiny)  # an item with no weight has loss 0
+    return reduce_items((weight * entropy).sum((1, 2)) / total, reduction)
+
+
+def hardness_aware_generalized_dice_loss(
+    logits: Tensor, label: Tensor, reduction: str = "mean", smooth: float = 1e-5
+) -> Tensor:
+    """Negative logarithm of the generalised Dice score (Eq. 13-14): ``-log(1 - L_GD)``.
+
+    The class weights are ``m_c = 1 / (number of pixels of the class)^2`` of each item. A class that the item does not
+    have gets the largest weight of those it has, as in MONAI's ``GeneralizedDiceLoss``; without a lesion the loss is
+    therefore ``-log(1 - mean lesion probability)``. MONAI's loss is not used itself, because its smoothing is not
+    negligible beside weights of 1e-9 and ``1 - L_GD`` rounds to 0 for small lesions.
+
+    Args:
+        logits: shape (N, C, H, W).
+        label: class indices, shape (N, 1, H, W).
+        reduction: "mean", "sum" or "none" over the items.
+        smooth: added to both sides of the ratio, in pixels of the class of largest weight; bounds the loss.
+
+    Raises:
+        ValueError: when the shapes do not fit.
+    """
+    check_image("label", label, logits, 1)
+    probabilities = torch.softmax(at_least_float32(logits), 1)
+    truth = one_hot(label, num_classes=logits.shape[1], dtype=probabilities.dtype)
+    pixels = truth.sum((2, 3))
+    # m_c relative to the largest one, that of the item's smallest class.
+    smallest = pixels.masked_fill(pixels == 0, torch.inf).amin(1, keepdim=True)
+    class_weight = (smallest / pixels.clamp_min(1.0)).clamp_max(1.0).square().masked_fill(pixels == 0, 1.0)
+    overlap = (class_weight * (truth * probabilities).sum((2, 3))).sum(1)
+    size = (class_weight * (pixels + probabilities.sum((2, 3)))).sum(1)
+    return reduce_items(torch.log(size + smooth) - torch.log(2.0 * overlap + smooth), reduction)
+
+
+class WeightedCrossEntropyLoss(nn.Module):
+    """Module of :func:`weighted_cross_entropy_loss`."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Eq. 12 of ``logits`` (N, C, H, W), ``label`` and ``weight`` (N, 1, H, W)."""
+        return weighted_cross_entropy_loss(logits, label, weight, self.reduction)
+
+
+class HardnessAwareGeneralizedDiceLoss(nn.Module):
+    """Module of :func:`hardness_aware_generalized_dice_loss`."""
+
+    def __init__(self, reduction: str = "mean", smooth: float = 1e-5) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.smooth = smooth
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Eq. 13 of ``logits`` (N, C, H, W) and ``label`` (N, 1, H, W)."""
+        return hardness_aware_generalized_dice_loss(logits, label, self.reduction, self.smooth)
+
+
+class SegmentationLoss(nn.Module):
+    """L_s, the sum of weighted cross entropy and hardness-aware generalised Dice (Eq. 11).
+
+    Attributes:
+        terms: detached values of "cross_entropy" and "dice" at the last call, averaged over the items.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cross_entropy = WeightedCrossEntropyLoss()
+        self.dice = HardnessAwareGeneralizedDiceLoss()
+        self.terms: dict[str, Tensor] = {}
+
+    def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Scalar loss of ``logits`` (N, C, H, W), ``label`` and ``weight`` (N, 1, H, W)."""
+        cross_entropy = self.cross_entropy(logits, label, weight)
+        dice = self.dice(logits, label)
+        self.terms = {"cross_entropy": cross_entropy.detach(), "dice": dice.detach()}
+        return cross_entropy + dice
