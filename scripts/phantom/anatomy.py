@@ -1,0 +1,202 @@
+"""A subject's head on a scan's grid: tissue fractions, vessels and the layers around the brain.
+
+The tissue maps are the grey and white matter templates MNI152 (ICBM 2009a nonlinear symmetric, Fonov et al., NeuroImage
+54:313, 2011) that ship inside the nilearn wheel; nothing is downloaded. Every subject sees them through a similarity-like
+affine, a coarse and a fine random deformation, and its own atrophy.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from nilearn import datasets
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .fields import SmoothField
+from .geometry import Grid, rotation_matrix
+from .parameters import PoseParameters, SubjectParameters
+from .vessels import ARTERIES_MEDIAN, ARTERIES_RIGHT, VEINS_MEDIAN, VEINS_RIGHT, both_sides, rasterise
+
+_DISPLACEMENT_STRIDE = 4
+_SUBPLANE_MM = 3.0
+_SHELL_VOXEL_MM = 3
+_SHELL_MARGIN_VOXELS = 15
+
+
+class Template(NamedTuple):
+    """The MNI152 maps every subject is made of.
+
+    Attributes:
+        maps: (5, X, Y, Z) float32 at 1 mm: grey matter, white matter, brain, artery and vein fractions.
+        origin_mm: (3,) MNI position of the first voxel of ``maps``.
+        shell: (1, X', Y', Z') float32 at 3 mm: signed distance to the brain's surface in mm, positive outside.
+        shell_origin_mm: (3,) MNI position of the first voxel of ``shell``.
+    """
+
+    maps: torch.Tensor
+    origin_mm: NDArray[np.float64]
+    shell: torch.Tensor
+    shell_origin_mm: NDArray[np.float64]
+
+
+class Anatomy(NamedTuple):
+    """A head on a grid; every array has the grid's shape (H, W, D).
+
+    Attributes:
+        grey: volume fraction of grey matter, float32.
+        white: volume fraction of white matter.
+        fluid: volume fraction of cerebrospinal fluid within the brain mask.
+        artery: volume fraction of large arteries.
+        vein: volume fraction of large veins and sinuses.
+        brain: bool mask, the intracranial tissue and fluid the vendor maps cover.
+        outside_mm: signed distance from the brain's surface, positive outside.
+        mni_mm: (H, W, D, 3) template position of each voxel centre.
+    """
+
+    grey: NDArray[np.float32]
+    white: NDArray[np.float32]
+    fluid: NDArray[np.float32]
+    artery: NDArray[np.float32]
+    vein: NDArray[np.float32]
+    brain: NDArray[np.bool_]
+    outside_mm: NDArray[np.float32]
+    mni_mm: NDArray[np.float32]
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """Read the MNI152 maps and paint the vessels; once per process."""
+    grey_image = datasets.load_mni152_gm_template(resolution=1)
+    grey, white, brain = (
+        np.asarray(image.dataobj, dtype=np.float32)
+        for image in (
+            grey_image,
+            datasets.load_mni152_wm_template(resolution=1),
+            datasets.load_mni152_brain_mask(resolution=1),
+        )
+    )
+    origin_mm = np.asarray(grey_image.affine[:3, 3], dtype=float)
+    arteries = rasterise(both_sides(ARTERIES_RIGHT, ARTERIES_MEDIAN), grey.shape, origin_mm)
+    veins = rasterise(both_sides(VEINS_RIGHT, VEINS_MEDIAN), grey.shape, origin_mm)
+    coarse = np.pad(brain[::_SHELL_VOXEL_MM, ::_SHELL_VOXEL_MM, ::_SHELL_VOXEL_MM], _SHELL_MARGIN_VOXELS)
+    # The inner table of the skull is smoother than the brain: the mask is blurred, and cut low to stay outside it.
+    hull = ndimage.gaussian_filter(coarse, 2.0) > 0.4
+    distance = ndimage.distance_transform_edt(~hull) - ndimage.distance_transform_edt(hull)
+    return Template(
+        maps=torch.from_numpy(np.stack([grey, white, brain, arteries, veins])),
+        origin_mm=origin_mm,
+        shell=torch.from_numpy((distance * _SHELL_VOXEL_MM).astype(np.float32))[None],
+        shell_origin_mm=origin_mm - _SHELL_MARGIN_VOXELS * _SHELL_VOXEL_MM,
+    )
+
+
+class Deformation:
+    """The map from a scan's world to template space for one subject and one position on the table."""
+
+    def __init__(self, subject: SubjectParameters, pose: PoseParameters) -> None:
+        rng = np.random.default_rng(subject.deformation_seed)
+        self._fields = [
+            (amplitude_mm, [SmoothField.sample(rng, lattice_mm) for _ in range(3)])
+            for amplitude_mm, lattice_mm in (
+                (subject.coarse_deformation_mm, subject.coarse_lattice_mm),
+                (subject.fine_deformation_mm, subject.fine_lattice_mm),
+            )
+        ]
+        head_to_world = rotation_matrix(pose.head_rotation_deg) @ np.diag(subject.head_scale)
+        self._head_to_world = head_to_world
+        self._world_to_head = np.linalg.inv(head_to_world)
+        self._table_mm = np.array(pose.table_position_mm)
+
+    def affine(self, world_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Linear part only: (..., 3) world mm to (..., 3) template mm."""
+        return (world_mm - self._table_mm) @ self._world_to_head.T
+
+    def world_mm(self, template_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The inverse of :meth:`affine`: about where a template position lies in the world."""
+        return template_mm @ self._head_to_world.T + self._table_mm
+
+    def displacement(self, template_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Nonlinear displacement in mm at (..., 3) template positions."""
+        total = np.zeros(template_mm.shape, dtype=np.float32)
+        for amplitude_mm, components in self._fields:
+            for axis, field in enumerate(components):
+                total[..., axis] += np.float32(amplitude_mm) * field(template_mm)
+        return total
+
+    def template_mm(self, grid: Grid, subplanes: int = 1) -> NDArray[np.float32]:
+        """Template positions of every voxel of ``grid``, (H, W, D * subplanes, 3).
+
+        The smooth displacement is evaluated on every fourth voxel and interpolated linearly between them.
+        """
+        stride = _DISPLACEMENT_STRIDE
+        coarse = self.displacement(self.affine(grid.world_mm(stride, subplanes)))
+        height, width, planes = coarse.shape[:3]
+        nodes = torch.from_numpy(coarse.reshape(height, width, planes * 3)).permute(2, 0, 1)[None]
+        size = ((height - 1) * stride + 1, (width - 1) * stride + 1)
+        fine = torch.nn.functional.interpolate(nodes, size=size, mode="bilinear", align_corners=True)[0]
+        fine = fine[:, : grid.shape[0], : grid.shape[1]].permute(1, 2, 0).reshape(*grid.shape[:2], planes, 3)
+        return self.affine(grid.world_mm(subplanes=subplanes)).astype(np.float32) + fine.numpy()
+
+
+def _sample(
+    volume: torch.Tensor,
+    points_mm: NDArray[np.float32],
+    origin_mm: NDArray[np.float64],
+    voxel_mm: float,
+    padding: str = "zeros",
+) -> NDArray[np.float32]:
+    """Trilinear samples of a (C, X, Y, Z) volume at (H, W, P, 3) positions; (C, H, W, P)."""
+    extent = np.array(volume.shape[1:], dtype=np.float32) - 1
+    normalised = (2.0 * (points_mm - origin_mm.astype(np.float32)) / voxel_mm / extent - 1.0).astype(np.float32)
+    # grid_sample counts its last coordinate along the first spatial axis of a volume stored (Z, Y, X).
+    grid = torch.from_numpy(np.ascontiguousarray(normalised[..., ::-1]))[None]
+    sampled = torch.nn.functional.grid_sample(
+        volume[None], grid, mode="bilinear", padding_mode=padding, align_corners=True
+    )
+    return sampled[0].numpy()
+
+
+def _sharpen(fractions: NDArray[np.float32], power: float) -> NDArray[np.float32]:
+    """Move fractions that sum to at most one towards 0 or 1, as in one subject and not in the mean of many."""
+    raised = fractions**power
+    total = raised.sum(axis=0)
+    return raised / np.maximum(total, 1e-6) * np.minimum(fractions.sum(axis=0), 1.0)
+
+
+def build_anatomy(grid: Grid, deformation: Deformation, subject: SubjectParameters) -> Anatomy:
+    """Put the subject's head onto ``grid``, with the partial volume of thick slices.
+
+    Args:
+        grid: voxel grid of the scan.
+        deformation: world to template map of the subject.
+        subject: for atrophy and sharpness.
+    """
+    template = load_template()
+    subplanes = max(1, int(np.ceil(grid.spacing_mm[2] / _SUBPLANE_MM)))
+    positions = deformation.template_mm(grid, subplanes)
+    grey, white, brain, artery, vein = _sample(template.maps, positions, template.origin_mm, 1.0)
+    tissue = np.clip(grey + white, 1e-6, 1.0)
+    shrunk = tissue ** np.float32(subject.atrophy_power)
+    grey, white = grey / tissue * shrunk, white / tissue * shrunk
+    fluid = np.clip(brain - grey - white, 0.0, 1.0)
+    grey, white, fluid = _sharpen(np.stack([grey, white, fluid]), subject.sharpness_power)
+
+    def over_slice(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values.reshape(*grid.shape, subplanes).mean(axis=-1)
+
+    centre = positions.reshape(*grid.shape, subplanes, 3)[:, :, :, subplanes // 2]
+    outside_mm = _sample(template.shell, centre, template.shell_origin_mm, float(_SHELL_VOXEL_MM), "border")[0]
+    return Anatomy(
+        grey=over_slice(grey),
+        white=over_slice(white),
+        fluid=over_slice(fluid),
+        artery=over_slice(artery),
+        vein=over_slice(vein),
+        brain=over_slice(brain) > 0.5,
+        outside_mm=outside_mm,
+        mni_mm=np.ascontiguousarray(centre),
+    )

@@ -1,0 +1,146 @@
+"""One simulated case: everything from a patient's and a scan's parameters to the arrays of its files."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .acquisition import Series, simulate_series
+from .anatomy import Anatomy, Deformation, build_anatomy
+from .dwi import simulate_dwi
+from .geometry import Grid
+from .lesion import OCCLUSIONS, Stroke
+from .maps import VendorMaps, compute_vendor_maps
+from .parameters import FIELD_OF_VIEW_PIXELS, PatientParameters, ScanParameters, as_json
+from .tissue import TissueState, build_tissue
+
+_SLAB_Z_MM = 16.0  # template height of the middle of a usual slab: basal ganglia and ventricles
+_SLAB_LIMITS_MM = (-5.0, 45.0)
+_LESION_PULL = 0.7  # how far the slab is moved towards the lesion
+_RATER_SMOOTHING_PX = 0.7
+_LARGEST_FLUID_SHARE = 0.75  # of a voxel that a rater still outlines
+
+
+class PhantomCase(NamedTuple):
+    """A case before it is written.
+
+    Attributes:
+        grid: voxels and affine of all volumes.
+        series: the 4D CTP.
+        maps: as the vendor delivers them.
+        dwi: (H, W, D) float32.
+        label: (H, W, D) bool, the lesion on DWI.
+        truth: name to (H, W, D) array of the noise-free maps and masks.
+        description: parameters and the true arterial curve, for JSON.
+    """
+
+    grid: Grid
+    series: Series
+    maps: VendorMaps
+    dwi: NDArray[np.float32]
+    label: NDArray[np.bool_]
+    truth: dict[str, NDArray]
+    description: dict[str, Any]
+
+
+def sample_patient(seed: np.random.SeedSequence) -> PatientParameters:
+    """Draw a patient from a seed."""
+    return PatientParameters.sample(np.random.default_rng(seed), OCCLUSIONS)
+
+
+def sample_scan(seed: np.random.SeedSequence) -> ScanParameters:
+    """Draw a scan from a seed."""
+    return ScanParameters.sample(np.random.default_rng(seed))
+
+
+def scan_grid(scan: ScanParameters, deformation: Deformation, stroke: Stroke, matrix: int) -> Grid:
+    """Place the slab: around the usual height, moved towards the lesion, as a technician who suspects it does.
+
+    A ``matrix`` other than 256 keeps the field of view, so the pixels scale.
+    """
+    parameters = scan.grid
+    height_mm = _SLAB_Z_MM
+    if stroke.core_centre_mm is not None:
+        height_mm += _LESION_PULL * (float(stroke.core_centre_mm[2]) - _SLAB_Z_MM)
+    height_mm = float(np.clip(height_mm + parameters.slab_jitter_mm, *_SLAB_LIMITS_MM))
+    centre_mm = deformation.world_mm(np.array([0.0, -18.0, height_mm]))
+    pixel_mm = parameters.pixel_mm * FIELD_OF_VIEW_PIXELS / matrix
+    return Grid.axial(
+        shape=(matrix, matrix, parameters.n_slices),
+        spacing_mm=(pixel_mm, pixel_mm, parameters.slice_spacing_mm),
+        centre_mm=(float(centre_mm[0]), float(centre_mm[1]), float(centre_mm[2])),
+        orientation=parameters.orientation,
+        tilt_deg=parameters.tilt_deg,
+    )
+
+
+def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int = FIELD_OF_VIEW_PIXELS) -> PhantomCase:
+    """Simulate one scan of one patient.
+
+    Args:
+        patient: head, stroke and confounders.
+        scan: pose, grid, bolus, noise, vendor and DWI.
+        matrix: pixels along each side of a slice.
+
+    Raises:
+        ValueError: if ``matrix`` is below 16.
+    """
+    if matrix < 16:
+        raise ValueError(f"matrix must be at least 16, got {matrix}")
+    deformation = Deformation(patient.subject, scan.pose)
+    stroke = Stroke(patient.stroke)
+    grid = scan_grid(scan, deformation, stroke, matrix)
+    pixel_mm = float(grid.spacing_mm[0])
+    anatomy = build_anatomy(grid, deformation, patient.subject)
+    tissue = build_tissue(anatomy, patient, stroke)
+    series = simulate_series(anatomy, tissue, patient.subject, scan.bolus, scan.acquisition, pixel_mm)
+    maps = compute_vendor_maps(series, anatomy, scan.vendor, grid.spacing_mm)
+    label = _outline(anatomy, tissue)
+    return PhantomCase(
+        grid=grid,
+        series=series,
+        maps=maps,
+        dwi=simulate_dwi(anatomy, tissue, scan.dwi, pixel_mm),
+        label=label,
+        truth=_truth(anatomy, tissue, maps),
+        description={
+            "patient": as_json(patient),
+            "scan": as_json(scan),
+            "lesion_volume_ml": round(float(label.sum()) * grid.voxel_volume_ml, 4),
+            "frame_times_s": [round(float(t), 4) for t in series.frame_times_s],
+            "aif_hu": [round(float(value), 4) for value in series.clean_arterial_hu],
+            "vendor_aif_hu": [round(float(value), 4) for value in maps.aif_hu],
+        },
+    )
+
+
+def _outline(anatomy: Anatomy, tissue: TissueState) -> NDArray[np.bool_]:
+    """The lesion as a rater outlines it on DWI: a smooth border at half height, fluid spared."""
+    lesion = np.zeros(anatomy.brain.size, dtype=np.float32)
+    lesion[tissue.index] = tissue.lesion
+    lesion = lesion.reshape(anatomy.brain.shape)
+    smooth = ndimage.gaussian_filter(lesion, (_RATER_SMOOTHING_PX, _RATER_SMOOTHING_PX, 0.0))
+    return (smooth > 0.5) & anatomy.brain & (anatomy.fluid < _LARGEST_FLUID_SHARE)
+
+
+def _truth(anatomy: Anatomy, tissue: TissueState, maps: VendorMaps) -> dict[str, NDArray]:
+    def full(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        volume = np.zeros(anatomy.brain.size, dtype=np.float32)
+        volume[tissue.index] = values
+        return volume.reshape(anatomy.brain.shape)
+
+    mtt_s = np.divide(60.0 * tissue.cbv, tissue.cbf, out=np.zeros_like(tissue.cbf), where=tissue.cbf > 0.1)
+    return {
+        "cbf": full(tissue.cbf),
+        "cbv": full(tissue.cbv),
+        "mtt": full(mtt_s),
+        "tmax": full(tissue.delay_s),
+        "core": full(tissue.core),
+        "penumbra": full(np.clip(tissue.starved - tissue.core, 0.0, 1.0)),
+        "old_infarct": full(tissue.old_infarct),
+        "brain": anatomy.brain,
+        "aif": maps.aif_mask,
+    }

@@ -1,0 +1,228 @@
+"""Whole data sets: which cases there are, their seeds, and writing them with several processes."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..io.atomic import atomic_path, write_json
+from ..io.datalist import SECTIONS, write_datalist
+from ..io.isles2018 import find_cases
+from ..io.splits import PAPER_COUNTS
+from .case import sample_patient, sample_scan, simulate_case
+from .parameters import FIELD_OF_VIEW_PIXELS
+from .writer import TRUTH_FOLDER, write_case
+
+MARKER_FILE = "phantom.json"
+PATIENTS_FILE = "patients.csv"
+DATALIST_FILE = "datalist.json"
+_SECOND_SCAN_PROBABILITY = 31 / 63  # ISLES 2018: 94 scans of 63 patients
+_PATIENT_KEY, _SCAN_KEY, _LAYOUT_KEY = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """A case that is to be made.
+
+    Attributes:
+        number: counts from 1 through all sections.
+        section: one of ``training``, ``validation``, ``testing``.
+        subject: name of the patient.
+        patient_key: spawn key of the patient's seed, shared by both scans.
+        scan_key: spawn key of the scan's seed.
+    """
+
+    number: int
+    section: str
+    subject: str
+    patient_key: tuple[int, int, int]
+    scan_key: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        """Name of the case's folder."""
+        return f"case_{self.number}"
+
+
+def section_counts(n_cases: int, shares: Sequence[int] = PAPER_COUNTS) -> tuple[int, int, int]:
+    """Divide ``n_cases`` among training, validation and testing in proportion to ``shares``.
+
+    Largest remainders; from three cases on every section gets one at least, so that a small data set can train.
+
+    Raises:
+        ValueError: if ``n_cases`` is below one.
+    """
+    if n_cases < 1:
+        raise ValueError(f"n_cases must be at least 1, got {n_cases}")
+    exact = np.array(shares, dtype=float) * n_cases / sum(shares)
+    counts = np.floor(exact).astype(int)
+    for section in np.argsort(counts - exact, kind="stable")[: n_cases - counts.sum()]:
+        counts[section] += 1
+    if n_cases >= len(counts):
+        for section in np.flatnonzero(counts == 0):
+            counts[np.argmax(counts)] -= 1
+            counts[section] = 1
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
+def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
+    """List the cases of a data set.
+
+    Seeds derive from ``SeedSequence(seed, spawn_key=(section, index, purpose))``: a section's cases do not depend on how
+    many there are, in it or in the others, and no two sections share a patient.
+
+    Args:
+        counts: number of training, validation and testing cases.
+        seed: of the data set.
+
+    Raises:
+        ValueError: unless ``counts`` are three numbers of at least zero that are not all zero, and ``seed`` is not negative.
+    """
+    if len(counts) != len(SECTIONS) or min(counts) < 0 or sum(counts) == 0:
+        raise ValueError(f"counts must be three numbers of cases, not all zero, got {tuple(counts)}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    planned: list[PlannedCase] = []
+    for section_index, (section, count) in enumerate(zip(SECTIONS, counts, strict=True)):
+        first_scan = 0
+        n_patients = 0
+        can_repeat = False
+        for index in range(count):
+            layout = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(section_index, index, _LAYOUT_KEY)))
+            if can_repeat and layout.random() < _SECOND_SCAN_PROBABILITY:
+                can_repeat = False
+            else:
+                first_scan, can_repeat = index, True
+                n_patients += 1
+            planned.append(
+                PlannedCase(
+                    number=len(planned) + 1,
+                    section=section,
+                    subject=f"{section}_{n_patients:03d}",
+                    patient_key=(section_index, first_scan, _PATIENT_KEY),
+                    scan_key=(section_index, index, _SCAN_KEY),
+                )
+            )
+    return planned
+
+
+def generate_cohort(
+    out: Path,
+    counts: Sequence[int],
+    seed: int,
+    *,
+    with_dwi: bool = True,
+    matrix: int = FIELD_OF_VIEW_PIXELS,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> dict[str, list[dict[str, Any]]]:
+    """Write a data set: case folders, truth, ``patients.csv`` and ``datalist.json``.
+
+    The bytes depend on the counts, the seed, ``with_dwi`` and ``matrix`` alone.
+
+    Args:
+        out: folder of the data set.
+        counts: number of training, validation and testing cases.
+        seed: of the data set.
+        with_dwi: whether to write MR_DWI.
+        matrix: pixels along each side of a slice; the field of view stays.
+        workers: processes; 1 works in this one.
+        overwrite: replace a phantom that is there already (and nothing else).
+        progress: show a progress bar.
+
+    Returns:
+        The sections of the datalist.
+
+    Raises:
+        FileExistsError: ``out`` is not empty, and is no phantom or ``overwrite`` is false.
+        ValueError: for bad counts, seed, matrix or workers.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if matrix < 16:
+        raise ValueError(f"matrix must be at least 16, got {matrix}")
+    plan = plan_cohort(counts, seed)
+    _prepare_folder(out, overwrite)
+    write_json(out / MARKER_FILE, {"seed": seed, "counts": list(counts), "with_dwi": with_dwi, "matrix": matrix})
+    _run(plan, workers, progress, out, seed, with_dwi, matrix)
+    _write_patients(out / PATIENTS_FILE, plan)
+    found = {case["case"]: case for case in find_cases(out, with_dwi=with_dwi, patients=out / PATIENTS_FILE)}
+    sections = {name: [found[case.name] for case in plan if case.section == name] for name in SECTIONS}
+    write_datalist(out / DATALIST_FILE, sections)
+    return sections
+
+
+def _prepare_folder(out: Path, overwrite: bool) -> None:
+    """Make ``out``, or clear it of an earlier phantom."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"out '{out}': expected a folder, got a file")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise FileExistsError(f"out '{out}': expected an empty or new folder, got one with files; see --overwrite")
+        if not (out / MARKER_FILE).is_file():
+            raise FileExistsError(f"out '{out}': only a phantom's folder is overwritten, and there is no {MARKER_FILE}")
+        for folder in [*out.glob("case_*"), out / TRUTH_FOLDER]:
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in (PATIENTS_FILE, DATALIST_FILE, MARKER_FILE):
+            (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _make_case(planned: PlannedCase, out: Path, seed: int, with_dwi: bool, matrix: int) -> str:
+    patient = sample_patient(np.random.SeedSequence(seed, spawn_key=planned.patient_key))
+    scan = sample_scan(np.random.SeedSequence(seed, spawn_key=planned.scan_key))
+    # One thread: sums in another order would change the last bits, and the processes share the cores already.
+    with _single_thread():
+        write_case(simulate_case(patient, scan, matrix), out, planned.name, planned.number, with_dwi=with_dwi)
+    return planned.name
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(plan: list[PlannedCase], workers: int, progress: bool, *arguments: Any) -> None:
+    """Make all cases, the first error ending the run."""
+    with tqdm(total=len(plan), desc="phantom", unit="case", disable=not progress) as bar:
+        if workers == 1:
+            for planned in plan:
+                bar.set_postfix_str(_make_case(planned, *arguments))
+                bar.update()
+            return
+        # Processes are spawned: a fork would copy torch's threads in an undefined state.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(plan)), mp_context=context) as pool:
+            submit: Callable[..., Future[str]] = pool.submit
+            futures = [submit(_make_case, planned, *arguments) for planned in plan]
+            try:
+                for future in as_completed(futures):
+                    bar.set_postfix_str(future.result())
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _write_patients(path: Path, plan: list[PlannedCase]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("case", "subject"))
+        table.writerows((planned.name, planned.subject) for planned in plan)

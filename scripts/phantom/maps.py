@@ -1,0 +1,174 @@
+"""Perfusion maps as a vendor's software makes them: from the noisy series, with smoothing, an arterial input and limits."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..perfusion.deconvolution import deconvolve
+from .acquisition import Series
+from .anatomy import Anatomy
+from .haemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
+from .parameters import VendorParameters
+
+_AIF_VOXELS = 8
+_VOF_VOXELS = 12
+_ARRIVAL_SHARE = 0.15  # of the arterial peak
+_LARGEST_VENOUS_CORRECTION = 4.0
+_FLUID_LIMIT_HU = 18.0
+_BONE_LIMIT_HU = 110.0
+
+
+class VendorMaps(NamedTuple):
+    """Maps of a scan, float32 (H, W, D), zero outside the brain; and the arterial input they used.
+
+    Attributes:
+        cbf: ml/100 g/min.
+        cbv: ml/100 g.
+        mtt: s.
+        tmax: s.
+        aif_mask: bool (H, W, D), voxels of the arterial input function.
+        aif_hu: (T,) arterial enhancement after all corrections.
+    """
+
+    cbf: NDArray[np.float32]
+    cbv: NDArray[np.float32]
+    mtt: NDArray[np.float32]
+    tmax: NDArray[np.float32]
+    aif_mask: NDArray[np.bool_]
+    aif_hu: NDArray[np.float32]
+
+
+def compute_vendor_maps(
+    series: Series, anatomy: Anatomy, vendor: VendorParameters, spacing_mm: NDArray[np.floating]
+) -> VendorMaps:
+    """Make the maps of a series.
+
+    Args:
+        series: the scan.
+        anatomy: the vendor's segmentation of brain and vessels, taken as known.
+        vendor: smoothing, deconvolution, calibration and limits.
+        spacing_mm: (3,) voxel size.
+    """
+    brain = anatomy.brain
+    frame_interval_s = float(series.frame_times_s[1] - series.frame_times_s[0])
+    if not brain.any():
+        empty = np.zeros(brain.shape, dtype=np.float32)
+        return VendorMaps(empty, empty, empty, empty, np.zeros_like(brain), series.clean_arterial_hu * 0)
+    box = _bounding_box(brain)
+    raw = series.hu[(slice(None), *box)].astype(np.float32)
+    arrival = _arrival_frame(series.clean_arterial_hu)
+    brain_box = brain[box]
+    aif_voxels = _arterial_voxels(raw, arrival, series.blood[box] * brain_box, brain_box)
+    aif_hu = _arterial_input(raw, arrival, aif_voxels, anatomy.vein[box], vendor, series.frame_times_s)
+
+    sigma_px = vendor.smoothing_mm / float(spacing_mm[0])
+    smooth = _smooth_within(raw, brain_box, sigma_px)
+    base_hu = smooth[:arrival].mean(axis=0)
+    mask = brain_box & (base_hu < _BONE_LIMIT_HU)
+    if vendor.hides_fluid:
+        mask &= base_hu > _FLUID_LIMIT_HU
+    curves = np.ascontiguousarray((smooth[:, mask] - base_hu[mask]).T)
+    if vendor.time_smoothing_frames > 0:
+        curves = ndimage.gaussian_filter1d(curves, vendor.time_smoothing_frames, axis=1, mode="nearest")
+    result = deconvolve(
+        torch.from_numpy(curves),
+        torch.from_numpy(aif_hu),
+        frame_interval_s,
+        method=vendor.method,  # type: ignore[arg-type]
+        density_g_ml=TISSUE_DENSITY_G_ML,
+        hematocrit_factor=HEMATOCRIT_FACTOR,
+    )
+    cbf, cbv, tmax = (
+        _on_grid(values.numpy() * scale, mask, vendor.map_smoothing_mm / float(spacing_mm[0]))
+        for values, scale in (
+            (result.cbf, vendor.scale_error),
+            (result.cbv, vendor.scale_error),
+            (result.tmax.clamp_min(0.0), 1.0),
+        )
+    )
+    mtt = np.divide(60.0 * cbv, cbf, out=np.zeros_like(cbf), where=cbf > 0)
+
+    def full(values: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+        whole = np.zeros(brain.shape, dtype=np.float32)
+        whole[box] = np.clip(values, 0.0, limit)
+        return whole
+
+    aif_mask = np.zeros_like(brain)
+    aif_mask[box] = aif_voxels
+    return VendorMaps(
+        full(cbf, vendor.cbf_limit_ml_100g_min),
+        full(cbv, vendor.cbv_limit_ml_100g),
+        full(mtt, vendor.mtt_limit_s),
+        full(tmax, vendor.tmax_limit_s),
+        aif_mask,
+        aif_hu,
+    )
+
+
+def _bounding_box(mask: NDArray[np.bool_], margin: int = 4) -> tuple[slice, slice, slice]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    return (
+        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+        slice(None),
+    )
+
+
+def _arrival_frame(arterial_hu: NDArray[np.floating]) -> int:
+    """The number of frames before contrast arrives, at least one."""
+    return max(1, int(np.argmax(arterial_hu > _ARRIVAL_SHARE * arterial_hu.max())) - 1)
+
+
+def _arterial_voxels(
+    raw: NDArray[np.float32], arrival: int, blood: NDArray[np.float32], brain: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The arterial voxels with the largest enhancement; brain voxels where no large artery crosses the slab."""
+    candidates = np.flatnonzero(blood > 0.4 * blood.max()) if blood.max() > 0.1 else np.flatnonzero(brain)
+    curves = raw.reshape(len(raw), -1)[:, candidates]
+    enhancement = np.sort(curves, axis=0)[-5:].mean(axis=0) - curves[:arrival].mean(axis=0)
+    chosen = candidates[np.argsort(enhancement, kind="stable")[-_AIF_VOXELS:]]
+    voxels = np.zeros(blood.size, dtype=bool)
+    voxels[chosen] = True
+    return voxels.reshape(blood.shape)
+
+
+def _arterial_input(
+    raw: NDArray[np.float32],
+    arrival: int,
+    voxels: NDArray[np.bool_],
+    vein: NDArray[np.float32],
+    vendor: VendorParameters,
+    times_s: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Mean enhancement of the arterial voxels, mistimed and scaled to the venous area as the vendor does."""
+    curve = raw[:, voxels].mean(axis=1)
+    curve = (curve - curve[:arrival].mean()) * vendor.aif_partial_volume
+    if vendor.venous_correction and vein.max() > 0.5:
+        largest = np.argsort(vein.reshape(-1), kind="stable")[-_VOF_VOXELS:]
+        venous = raw.reshape(len(raw), -1)[:, largest].mean(axis=1)
+        area = float((venous - venous[:arrival].mean()).sum()) / max(float(curve.sum()), 1e-3)
+        curve = curve * np.clip(area, 1.0, _LARGEST_VENOUS_CORRECTION)
+    curve = np.interp(times_s - vendor.aif_timing_error_s, times_s, curve)
+    curve[0:arrival] *= 0.2  # what is left of the noise before arrival would act as early contrast
+    return np.maximum(curve, 0.0).astype(np.float32)
+
+
+def _smooth_within(frames: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
+    """In-plane Gaussian smoothing of (T, H, W, D) or (H, W, D) that takes no value from outside ``mask``."""
+    axes = (frames.ndim - 3, frames.ndim - 2)
+    weights = ndimage.gaussian_filter(mask.astype(np.float32), (sigma_px, sigma_px, 0.0), truncate=2.5)
+    smooth = frames * mask
+    for axis in axes:
+        smooth = ndimage.gaussian_filter1d(smooth, sigma_px, axis=axis, truncate=2.5)
+    return np.divide(smooth, weights, out=smooth, where=weights > 1e-3)
+
+
+def _on_grid(values: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
+    volume = np.zeros(mask.shape, dtype=np.float32)
+    volume[mask] = values
+    return _smooth_within(volume, mask, sigma_px) * mask

@@ -1,0 +1,429 @@
+"""What is random about a case, as frozen dataclasses with units in the names; sampling is apart from applying.
+
+A *subject* (head, stroke and confounders) is shared by all scans of a patient; a *scan* (pose, grid, bolus, noise, vendor
+processing, DWI) is drawn anew for each. Ranges that come from ISLES 2018 are those of Wang et al. 2020, section 4: 43-64
+frames 1-2 s apart, 2-22 slices (mean 5.34) 4-12 mm apart (mean 9.48), pixels of 0.80-1.04 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .geometry import ORIENTATION_SIGNS
+
+FIELD_OF_VIEW_PIXELS = 256  # ISLES 2018: pixel sizes are quoted for a 256 x 256 matrix
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))
+
+
+def _lognormal(rng: np.random.Generator, median: float, sigma: float, low: float, high: float) -> float:
+    return float(np.clip(median * np.exp(sigma * rng.standard_normal()), low, high))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**32))
+
+
+@dataclass(frozen=True)
+class SubjectParameters:
+    """Head and healthy tissue of a patient.
+
+    Blood flow and volume of normal tissue in the middle of the ranges: grey 60 ml/100 g/min and 4 ml/100 g, white 25 and 2
+    (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: grey 37, white 29, fluid 8
+    HU (Hounsfield values of unenhanced head CT; Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012).
+    """
+
+    deformation_seed: int
+    head_scale: tuple[float, float, float]
+    coarse_lattice_mm: float
+    coarse_deformation_mm: float
+    fine_lattice_mm: float
+    fine_deformation_mm: float
+    atrophy_power: float
+    sharpness_power: float
+    skull_gap_mm: float
+    skull_thickness_mm: float
+    scalp_thickness_mm: float
+    grey_cbf_ml_100g_min: float
+    white_cbf_ml_100g_min: float
+    grey_cbv_ml_100g: float
+    white_cbv_ml_100g: float
+    grey_hu: float
+    white_hu: float
+    fluid_hu: float
+    skull_hu: float
+    texture_seed: int
+    flow_texture: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> SubjectParameters:
+        """Draw a patient's head."""
+        size = rng.normal(1.0, 0.03)
+        grey_cbf, grey_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
+        return cls(
+            deformation_seed=_seed(rng),
+            head_scale=tuple(float(np.clip(size + rng.normal(0, 0.025), 0.92, 1.08)) for _ in range(3)),
+            coarse_lattice_mm=_uniform(rng, 28, 45),
+            coarse_deformation_mm=_uniform(rng, 1.5, 3.0),
+            fine_lattice_mm=_uniform(rng, 10, 15),
+            fine_deformation_mm=_uniform(rng, 0.7, 1.4),
+            atrophy_power=_uniform(rng, 1.0, 2.6),
+            sharpness_power=_uniform(rng, 1.2, 2.2),
+            skull_gap_mm=_uniform(rng, 0.5, 2.5),
+            skull_thickness_mm=_uniform(rng, 5.0, 9.0),
+            scalp_thickness_mm=_uniform(rng, 3.5, 8.0),
+            grey_cbf_ml_100g_min=grey_cbf,
+            white_cbf_ml_100g_min=grey_cbf * _uniform(rng, 0.36, 0.48),
+            grey_cbv_ml_100g=grey_cbv,
+            white_cbv_ml_100g=grey_cbv * _uniform(rng, 0.45, 0.6),
+            grey_hu=_uniform(rng, 35, 39),
+            white_hu=_uniform(rng, 27, 31),
+            fluid_hu=_uniform(rng, 4, 12),
+            skull_hu=_uniform(rng, 800, 1500),
+            texture_seed=_seed(rng),
+            flow_texture=_uniform(rng, 0.04, 0.12),
+        )
+
+
+@dataclass(frozen=True)
+class StrokeParameters:
+    """Occlusion and its consequences; see :mod:`scripts.phantom.lesion` for how they act.
+
+    ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS` or "none". Volumes follow ISLES 2018: median about 15 ml,
+    from below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
+    2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009).
+    """
+
+    kind: str
+    side: str
+    focus_seed: int
+    target_volume_ml: float
+    border_mm: float
+    border_roughness_mm: float
+    core_border: float
+    deep_preference: float
+    core_roughness: float
+    penumbra_flow: float
+    core_flow: float
+    core_volume_fraction: float
+    penumbra_volume_gain: float
+    penumbra_delay_s: float
+    core_extra_delay_s: float
+    mismatch: float
+    mismatch_offset: float
+    reperfused_fraction: float
+    core_edema_hu: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, kinds: dict[str, tuple[float, float, float]]) -> StrokeParameters:
+        """Draw a stroke.
+
+        Args:
+            rng: source of randomness.
+            kinds: for each kind its probability, the median of its volume in ml and the log standard deviation.
+        """
+        names = list(kinds)
+        kind = names[int(rng.choice(len(names), p=[kinds[name][0] for name in names]))]
+        _, median_ml, sigma = kinds[kind]
+        return cls(
+            kind=kind,
+            side="right" if rng.random() < 0.5 else "left",
+            focus_seed=_seed(rng),
+            target_volume_ml=_lognormal(rng, median_ml, sigma, 0.4, 260.0) if median_ml else 0.0,
+            border_mm=_uniform(rng, 2.0, 5.0),
+            border_roughness_mm=_uniform(rng, 2.0, 5.0),
+            core_border=_uniform(rng, 0.10, 0.3),
+            deep_preference=_uniform(rng, 0.3, 1.2),
+            core_roughness=_uniform(rng, 0.5, 1.0),
+            penumbra_flow=_uniform(rng, 0.40, 0.70),
+            core_flow=_uniform(rng, 0.08, 0.30),
+            core_volume_fraction=_uniform(rng, 0.25, 0.60),
+            penumbra_volume_gain=_uniform(rng, 0.95, 1.25),
+            penumbra_delay_s=_uniform(rng, 2.5, 7.0),
+            core_extra_delay_s=_uniform(rng, 0.5, 4.0),
+            mismatch=_uniform(rng, 0.15, 0.45),
+            mismatch_offset=float(rng.normal(0.0, 0.25)),
+            reperfused_fraction=_uniform(rng, 0.3, 0.8) if rng.random() < 0.12 else 0.0,
+            core_edema_hu=_uniform(rng, 0.5, 5.0),
+        )
+
+
+@dataclass(frozen=True)
+class ConfounderParameters:
+    """What looks like ischemia on a map and is not an acute lesion.
+
+    Attributes:
+        old_infarct_radius_mm: zero for none; a fluid-like defect with little flow and volume.
+        old_infarct_seed: where it lies.
+        carotid_delay_s: delay of one whole hemisphere behind a carotid stenosis, flow nearly normal.
+        carotid_side: which.
+        carotid_flow: flow of that hemisphere relative to normal.
+        leukoaraiosis: 0 to 1, loss of flow and attenuation of the white matter around the ventricles.
+    """
+
+    old_infarct_radius_mm: float
+    old_infarct_seed: int
+    carotid_delay_s: float
+    carotid_side: str
+    carotid_flow: float
+    leukoaraiosis: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> ConfounderParameters:
+        """Draw them independently of the stroke and of each other."""
+        infarct, delay, white_matter = rng.random(3)
+        return cls(
+            old_infarct_radius_mm=_lognormal(rng, 9.0, 0.5, 4.0, 24.0) if infarct < 0.14 else 0.0,
+            old_infarct_seed=_seed(rng),
+            carotid_delay_s=_uniform(rng, 1.5, 5.0) if delay < 0.10 else 0.0,
+            carotid_side="right" if rng.random() < 0.5 else "left",
+            carotid_flow=_uniform(rng, 0.85, 1.0),
+            leukoaraiosis=_uniform(rng, 0.2, 1.0) if white_matter < 0.35 else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class PoseParameters:
+    """Where the head lies in the scanner: rotation about x, y, z and position of the template's origin."""
+
+    head_rotation_deg: tuple[float, float, float]
+    table_position_mm: tuple[float, float, float]
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> PoseParameters:
+        """Draw a pose."""
+        return cls(
+            head_rotation_deg=tuple(float(v) for v in rng.normal(0.0, (5.0, 2.5, 4.0))),
+            table_position_mm=(_uniform(rng, -8, 8), _uniform(rng, -8, 8), _uniform(rng, -60, 60)),
+        )
+
+
+@dataclass(frozen=True)
+class GridParameters:
+    """Slices and pixels of a scan. ``slab_jitter_mm`` moves the slab away from where the lesion would centre it."""
+
+    n_slices: int
+    slice_spacing_mm: float
+    pixel_mm: float
+    orientation: str
+    tilt_deg: tuple[float, float, float]
+    slab_jitter_mm: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> GridParameters:
+        """Draw a scanner's coverage: few thick slices, a toggled table, or the whole brain."""
+        coverage = rng.random()
+        if coverage < 0.32:
+            n_slices, spacing_mm = 2, _uniform(rng, 10, 12)
+        elif coverage < 0.62:
+            n_slices, spacing_mm = int(rng.integers(3, 5)), _uniform(rng, 9, 12)
+        elif coverage < 0.93:
+            n_slices, spacing_mm = int(rng.integers(6, 9)), _uniform(rng, 7, 12)
+        else:
+            n_slices, spacing_mm = int(rng.integers(14, 23)), _uniform(rng, 4, 6)
+        oblique = rng.random() < 0.3
+        return cls(
+            n_slices=n_slices,
+            slice_spacing_mm=spacing_mm,
+            pixel_mm=_uniform(rng, 0.80, 1.04),
+            orientation=list(ORIENTATION_SIGNS)[int(rng.integers(len(ORIENTATION_SIGNS)))],
+            tilt_deg=(_uniform(rng, -15, 15), _uniform(rng, -3, 3), _uniform(rng, -3, 3))
+            if oblique
+            else (0.0, 0.0, 0.0),
+            slab_jitter_mm=float(rng.normal(0.0, 6.0)),
+        )
+
+
+@dataclass(frozen=True)
+class BolusParameters:
+    """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.haemodynamics`.
+
+    The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with shape and scale as used for perfusion
+    phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s).
+    """
+
+    arrival_s: float
+    peak_hu: float
+    shape: float
+    scale_s: float
+    recirculation_delay_s: float
+    recirculation_fraction: float
+    recirculation_widening: float
+    washout_fraction: float
+    residue: str
+    venous_transit_s: float
+    venous_gain: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> BolusParameters:
+        """Draw an injection; the recirculated fraction and delay are about those of the first pass in CT."""
+        return cls(
+            arrival_s=_uniform(rng, 5.0, 13.0),
+            peak_hu=_lognormal(rng, 240.0, 0.38, 80.0, 450.0),
+            shape=_uniform(rng, 2.4, 4.0),
+            scale_s=_uniform(rng, 1.2, 2.1),
+            recirculation_delay_s=_uniform(rng, 8.0, 13.0),
+            recirculation_fraction=_uniform(rng, 0.12, 0.28),
+            recirculation_widening=_uniform(rng, 1.4, 2.0),
+            washout_fraction=_uniform(rng, 0.03, 0.09),
+            residue=("exponential", "gamma", "box")[int(rng.choice(3, p=(0.65, 0.25, 0.10)))],
+            venous_transit_s=_uniform(rng, 4.5, 7.5),
+            venous_gain=_uniform(rng, 0.85, 1.05),
+        )
+
+
+@dataclass(frozen=True)
+class AcquisitionParameters:
+    """Frames, noise and motion of a series; noise of 2-8 HU as in clinical CTP at 80 kV."""
+
+    n_frames: int
+    frame_interval_s: float
+    noise_hu: float
+    noise_correlation_px: float
+    noise_seed: int
+    drift_mm: float
+    jerk_mm: float
+    jerk_deg: float
+    skull_stripped: bool
+    cupping_hu: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> AcquisitionParameters:
+        """Draw an acquisition of at least 45 s, so that the first pass is inside."""
+        restless = rng.random() < 0.3
+        n_frames = int(np.clip(np.rint(43 + rng.exponential(4.5)), 43, 64))
+        return cls(
+            n_frames=n_frames,
+            frame_interval_s=float(rng.choice([1.0, 1.0, 1.0, 1.2, 1.5, 1.7, 2.0])),
+            noise_hu=_lognormal(rng, 4.0, 0.35, 2.0, 8.0),
+            noise_correlation_px=_uniform(rng, 0.45, 0.9),
+            noise_seed=_seed(rng),
+            drift_mm=_uniform(rng, 0.0, 0.4),
+            jerk_mm=_uniform(rng, 0.3, 1.2) if restless else _uniform(rng, 0.0, 0.2),
+            jerk_deg=_uniform(rng, 0.2, 1.2) if restless else _uniform(rng, 0.0, 0.1),
+            skull_stripped=bool(rng.random() < 0.5),
+            cupping_hu=_uniform(rng, 0.0, 2.0),
+        )
+
+
+@dataclass(frozen=True)
+class VendorParameters:
+    """How the scanner's software makes maps of the series; see :mod:`scripts.phantom.maps`."""
+
+    smoothing_mm: float
+    map_smoothing_mm: float
+    time_smoothing_frames: float
+    method: str
+    aif_partial_volume: float
+    aif_timing_error_s: float
+    venous_correction: bool
+    scale_error: float
+    hides_fluid: bool
+    cbf_limit_ml_100g_min: float
+    cbv_limit_ml_100g: float
+    mtt_limit_s: float
+    tmax_limit_s: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> VendorParameters:
+        """Draw a vendor."""
+        return cls(
+            smoothing_mm=_uniform(rng, 1.6, 3.2),
+            map_smoothing_mm=_uniform(rng, 0.4, 1.4),
+            time_smoothing_frames=_uniform(rng, 0.0, 0.8),
+            method="osvd" if rng.random() < 0.7 else "bcsvd",
+            aif_partial_volume=_uniform(rng, 0.5, 1.0) if rng.random() < 0.85 else _uniform(rng, 0.15, 0.5),
+            aif_timing_error_s=_uniform(rng, -2.0, 2.0) if rng.random() < 0.12 else 0.0,
+            venous_correction=bool(rng.random() < 0.8),
+            scale_error=_uniform(rng, 0.85, 1.15),
+            hides_fluid=bool(rng.random() < 0.4),
+            cbf_limit_ml_100g_min=_uniform(rng, 120, 250),
+            cbv_limit_ml_100g=_uniform(rng, 12, 30),
+            mtt_limit_s=_uniform(rng, 15, 25),
+            tmax_limit_s=_uniform(rng, 12, 25),
+        )
+
+
+@dataclass(frozen=True)
+class DwiParameters:
+    """Contrast and noise of the diffusion-weighted image (b = 1000 s/mm2), relative to grey matter = 1.
+
+    Acute infarcts are about 1.4-2.6 times as bright as normal tissue on DWI (Lansberg et al., AJNR 21:440, 2000).
+    """
+
+    grey: float
+    white: float
+    fluid: float
+    lesion_gain: float
+    leukoaraiosis_gain: float
+    noise: float
+    blur_mm: float
+    bias: float
+    gain: float
+    seed: int
+    residual_scalp: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> DwiParameters:
+        """Draw an MR scanner."""
+        return cls(
+            grey=1.0,
+            white=_uniform(rng, 0.72, 0.92),
+            fluid=_uniform(rng, 0.12, 0.35),
+            lesion_gain=_uniform(rng, 0.45, 1.6),
+            leukoaraiosis_gain=_uniform(rng, 0.05, 0.25),
+            noise=_uniform(rng, 0.02, 0.07),
+            blur_mm=_uniform(rng, 0.6, 1.3),
+            bias=_uniform(rng, 0.03, 0.12),
+            gain=_lognormal(rng, 300.0, 0.8, 40.0, 3000.0),
+            seed=_seed(rng),
+            residual_scalp=_uniform(rng, 0.0, 0.35),
+        )
+
+
+@dataclass(frozen=True)
+class PatientParameters:
+    """All that the scans of one patient share."""
+
+    subject: SubjectParameters
+    stroke: StrokeParameters
+    confounders: ConfounderParameters
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, kinds: dict[str, tuple[float, float, float]]) -> PatientParameters:
+        """Draw a patient; ``kinds`` as in :meth:`StrokeParameters.sample`."""
+        return cls(SubjectParameters.sample(rng), StrokeParameters.sample(rng, kinds), ConfounderParameters.sample(rng))
+
+
+@dataclass(frozen=True)
+class ScanParameters:
+    """All that belongs to one scan."""
+
+    pose: PoseParameters
+    grid: GridParameters
+    bolus: BolusParameters
+    acquisition: AcquisitionParameters
+    vendor: VendorParameters
+    dwi: DwiParameters
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> ScanParameters:
+        """Draw a scan."""
+        return cls(
+            PoseParameters.sample(rng),
+            GridParameters.sample(rng),
+            BolusParameters.sample(rng),
+            AcquisitionParameters.sample(rng),
+            VendorParameters.sample(rng),
+            DwiParameters.sample(rng),
+        )
+
+
+def as_json(parameters: PatientParameters | ScanParameters) -> dict[str, Any]:
+    """Nested plain dictionaries for JSON."""
+    return asdict(parameters)
