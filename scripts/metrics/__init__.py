@@ -1,0 +1,26 @@
+"""How good a result is: for one case, by lesion size, and what thresholds of the maps reach."""
+
+from .case import METRICS, case_metrics
+from .handler import CaseMetrics
+from .segmentation import EmptyMaskValues, lesion_metrics
+from .strata import STRATA, size_stratum, summarise
+from .synthesis import synthesis_metrics
+from .thresholds import CLINICAL_RULES, RCBF_30, TMAX_6S, ThresholdRule, best_rule, threshold_grid
+
+__all__ = [
+    "CLINICAL_RULES",
+    "METRICS",
+    "RCBF_30",
+    "STRATA",
+    "TMAX_6S",
+    "CaseMetrics",
+    "EmptyMaskValues",
+    "ThresholdRule",
+    "best_rule",
+    "case_metrics",
+    "lesion_metrics",
+    "size_stratum",
+    "summarise",
+    "synthesis_metrics",
+    "threshold_grid",
+]

@@ -1,0 +1,146 @@
+"""The clinical baselines: lesions outlined by thresholds of the perfusion maps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import generate_binary_structure
+from scipy.ndimage import label as connected_components
+
+NORMAL_TMAX_S = 4.0
+"""Tissue with a Tmax up to this is the normal reference of relative maps."""
+
+MIN_COMPONENT_ML = 1.0
+"""Smaller clusters are dropped as noise, as perfusion software does; this value is a choice."""
+
+_TITLES = {"cbf": ("CBF", "ml/100 g/min"), "cbv": ("CBV", "ml/100 g"), "mtt": ("MTT", "s"), "tmax": ("Tmax", "s")}
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """A lesion predictor that compares one perfusion map with a threshold.
+
+    Attributes:
+        key: the map, `cbf`, `cbv`, `mtt` or `tmax`.
+        threshold: in the unit of the map; for a relative rule a fraction.
+        above: whether the lesion lies above the threshold (MTT, Tmax) or below it (CBF, CBV).
+        relative: divide the map by its mean in normal tissue, which is the brain with Tmax up to `NORMAL_TMAX_S`.
+        within_tmax_s: look only where Tmax exceeds this.
+        min_component_ml: drop connected components (26 neighbours) that are smaller.
+
+    Example:
+        >>> str(TMAX_6S), str(RCBF_30)
+        ('Tmax > 6 s', 'rCBF < 30 % within Tmax > 6 s')
+    """
+
+    key: str
+    threshold: float
+    above: bool
+    relative: bool = False
+    within_tmax_s: float | None = None
+    min_component_ml: float = MIN_COMPONENT_ML
+
+    def __post_init__(self) -> None:
+        if self.key not in _TITLES:
+            raise ValueError(f"key: expected one of {list(_TITLES)}, got '{self.key}'")
+
+    def __str__(self) -> str:
+        title, unit = _TITLES[self.key]
+        sign = ">" if self.above else "<"
+        value = f"{100 * self.threshold:g} %" if self.relative else f"{self.threshold:g} {unit}"
+        within = "" if self.within_tmax_s is None else f" within Tmax > {self.within_tmax_s:g} s"
+        return f"{'r' * self.relative}{title} {sign} {value}{within}"
+
+    def predict(self, maps: Mapping[str, Any], spacing_mm: Sequence[float]) -> NDArray[np.bool_]:
+        """Outline the lesion.
+
+        Args:
+            maps: those of `cbf`, `cbv`, `mtt` and `tmax` that there are, at least `key` and, for a relative rule or
+                one within Tmax, `tmax`: arrays (H, W, D), zero outside the brain.
+            spacing_mm: distances between voxels.
+
+        Returns:
+            (H, W, D) mask. A relative rule finds nothing where there is no normal tissue to compare with.
+        """
+        values = np.asarray(maps[self.key])
+        # Not from one map alone: the CBF in the depth of an infarct may be zero too.
+        brain = np.any([np.asarray(maps[key]) != 0 for key in _TITLES if maps.get(key) is not None], axis=0)
+        threshold = self.threshold
+        if self.relative:
+            normal = brain & (np.asarray(maps["tmax"]) <= NORMAL_TMAX_S)
+            if not normal.any():
+                return np.zeros(values.shape, bool)
+            threshold *= float(values[normal].mean(dtype=np.float64))
+        mask = brain & (values > threshold if self.above else values < threshold)
+        if self.within_tmax_s is not None:
+            mask &= np.asarray(maps["tmax"]) > self.within_tmax_s
+        return drop_small_components(mask, self.min_component_ml, spacing_mm)
+
+
+TMAX_6S = ThresholdRule("tmax", 6.0, above=True)
+"""Hypoperfused tissue, core and penumbra (Olivot et al., Stroke 2009; 40: 469-475)."""
+
+RCBF_30 = ThresholdRule("cbf", 0.30, above=False, relative=True, within_tmax_s=6.0)
+"""Ischemic core: CBF below 30 % of normal within Tmax > 6 s (Campbell et al., Stroke 2011; 42: 3435-3440)."""
+
+CLINICAL_RULES = (RCBF_30, TMAX_6S)
+
+
+def threshold_grid() -> list[ThresholdRule]:
+    """The single thresholds among which :func:`best_rule` looks for the best."""
+    relative = np.arange(0.10, 0.901, 0.05).round(2)
+    rules = [ThresholdRule("tmax", float(t), above=True) for t in np.arange(3.0, 16.01, 0.5)]
+    rules += [ThresholdRule("mtt", float(t), above=True) for t in np.arange(5.0, 20.01, 1.0)]
+    for within_tmax_s in (None, 6.0):
+        rules += [
+            ThresholdRule(key, float(f), above=False, relative=True, within_tmax_s=within_tmax_s)
+            for key in ("cbf", "cbv")
+            for f in relative
+        ]
+    return rules
+
+
+def drop_small_components(
+    mask: NDArray[np.bool_], min_component_ml: float, spacing_mm: Sequence[float]
+) -> NDArray[np.bool_]:
+    """The mask without its connected components (26 neighbours) below a volume in ml."""
+    labels, count = connected_components(mask, structure=generate_binary_structure(3, 3))
+    if count == 0:
+        return mask
+    volumes_ml = np.bincount(labels.ravel()) * (float(np.prod(spacing_mm)) / 1000)
+    keep = volumes_ml >= min_component_ml
+    keep[0] = False
+    return keep[labels]
+
+
+def best_rule(
+    cases: Iterable[Mapping[str, Any]], rules: Sequence[ThresholdRule] | None = None
+) -> tuple[ThresholdRule, float]:
+    """The rule with the highest mean Dice over some cases.
+
+    Args:
+        cases: the maps, `label` and `spacing_mm` of each case; they are gone through once, one at a time.
+        rules: the candidates; default: :func:`threshold_grid`.
+
+    Returns:
+        The rule, the first of those that are equally good, and its mean Dice.
+
+    Raises:
+        ValueError: there are no cases or no rules.
+    """
+    candidates = threshold_grid() if rules is None else list(rules)
+    dice = np.array([[_dice(rule, case) for rule in candidates] for case in cases])
+    if dice.size == 0:
+        raise ValueError(f"cases, rules: expected at least one of each, got {len(dice)} and {len(candidates)}")
+    means = dice.mean(axis=0)
+    best = int(means.argmax())
+    return candidates[best], float(means[best])
+
+
+def _dice(rule: ThresholdRule, case: Mapping[str, Any]) -> float:
+    prediction = rule.predict(case, case["spacing_mm"])
+    label = np.asarray(case["label"]).astype(bool)
+    total = np.count_nonzero(prediction) + np.count_nonzero(label)
+    return 2 * np.count_nonzero(prediction & label) / total if total else 1.0
