@@ -27,7 +27,10 @@ Method = Literal["osvd", "bcsvd", "ssvd"]
 
 #: Smallest relative singular value kept. ssvd and bcsvd: Wu 2003, 20 % and 10 % at a signal-to-noise ratio of 20.
 #: osvd: the least truncation that is tried; below it, float32 curves hold no signal that the AIF could have passed.
-DEFAULT_THRESHOLD: dict[str, float] = {"ssvd": 0.2, "bcsvd": 0.1, "osvd": 0.01}
+DEFAULT_THRESHOLD: dict[str, float] = {"ssvd": 0.2, "bcsvd": 0.1, "osvd": 0.003}
+
+#: Share of the maximum from which on an earlier local maximum of the residue function is the one that counts.
+PLATEAU = 0.9
 
 
 class PerfusionMaps(NamedTuple):
@@ -50,7 +53,7 @@ def deconvolve(
     *,
     method: Method = "osvd",
     threshold: float | None = None,
-    oscillation_index: float = 0.095,
+    oscillation_index: float = 0.1,
     density_g_ml: float = 1.04,
     hematocrit_factor: float = 0.733,
     chunk_size: int = 8192,
@@ -68,9 +71,10 @@ def deconvolve(
         method: ``"osvd"``, ``"bcsvd"`` or ``"ssvd"``.
         threshold: smallest singular value kept, relative to the largest; ``None`` takes `DEFAULT_THRESHOLD`. For
             ``osvd`` it bounds the search from below.
-        oscillation_index: the largest oscillation index allowed by ``osvd`` (Wu 2003, Eq. 9: the mean absolute second
-            difference over the maximum; 0.035 at a signal-to-noise ratio of 100, 0.095 at 20). The difference is
-            taken around the circle here, so that it does not depend on the delay.
+        oscillation_index: the largest oscillation index allowed by ``osvd``: the mean absolute second difference of
+            the residue function over its maximum (Wu 2003 finds 0.035 best at a signal-to-noise ratio of 100 and
+            0.095 at 20). The difference is taken around the circle here, so that the choice does not depend on the
+            delay; that counts two differences more, hence 0.1.
         density_g_ml: rho, density of brain tissue.
         hematocrit_factor: kH = (1 - H_artery) / (1 - H_capillary) = (1 - 0.45) / (1 - 0.25).
         chunk_size: voxels worked on at a time; bounds the extra memory.
@@ -124,8 +128,8 @@ def _peak_finder(kernel: Tensor, method: Method, relative_limit: float, oscillat
         return lambda curves: _first_maximum(curves @ inverse)
     basis = _CirculantBasis(kernel, relative_limit)
     if method == "bcsvd":
-        inverse = (basis.project.double() @ basis.fine.double()).float()
-        return lambda curves: _circular_peak(curves @ inverse)
+        at_frames, between = basis.project @ basis.residue, basis.project @ basis.between
+        return lambda curves: _first_peak(curves @ at_frames, (curves @ between).amax(dim=1))
     return partial(_least_oscillating_peak, basis=basis, oscillation_index=oscillation_index)
 
 
@@ -141,13 +145,13 @@ class _CirculantBasis:
     """Singular vectors of the circulant convolution matrix, cosine and sine of one frequency side by side.
 
     With ``m`` frequencies kept, in the order of falling singular value, ``coefficients = curves @ project[:, :2 * m]``
-    and ``residue = coefficients @ frames[:2 * m]``.
+    and ``residue = coefficients @ residue[:2 * m]``.
 
     Attributes:
         project: (T, 2M) curves to coefficients; the padded zeros have no rows.
-        frames: (2M, 2T) coefficients to the residue function at the frame times.
+        residue: (2M, 2T) coefficients to the residue function at the frames -T to T - 1; its period is 2T.
+        between: (2M, 2T) the same half a frame later.
         curvature: (2M, 2T) coefficients to the circular second difference of the residue function.
-        fine: (2M, 4T) coefficients to the residue function at every half frame.
         sharpness: (M,) sum of absolute second differences that one unit of amplitude causes at least.
     """
 
@@ -165,11 +169,11 @@ class _CirculantBasis:
         forward = torch.polar(torch.ones_like(time[:n_frames, None] * omega), -time[:n_frames, None] * omega)
         forward = forward * (share / length / spectrum[kept])
         self.project = torch.view_as_real(forward).flatten(1).float()
-        frames = _waves(omega, time)
+        residue = _waves(omega, time - n_frames)
         bend = 4 * torch.sin(omega / 2) ** 2
-        self.frames = frames.float()
-        self.curvature = (frames * bend.repeat_interleave(2)[:, None]).float()
-        self.fine = _waves(omega, torch.arange(2 * length, device=kernel.device, dtype=torch.float64) / 2).float()
+        self.residue = residue.float()
+        self.between = _waves(omega, time - n_frames + 0.5).float()
+        self.curvature = (residue * bend.repeat_interleave(2)[:, None]).float()
         self.sharpness = (length * bend / share).float()
 
 
@@ -188,49 +192,62 @@ def _least_oscillating_peak(
     Fourier magnitudes, and the maximum at most the sum of amplitudes, which bounds the oscillation index from below.
     """
     coefficients = curves @ basis.project
-    length = basis.frames.shape[1]
-    budget = oscillation_index * length
-    first = _first_possible(coefficients, basis.sharpness, budget)
-    both = torch.cat([basis.frames, basis.curvature], dim=1)
+    budget = oscillation_index * basis.residue.shape[1]
+    amplitude = _amplitudes(coefficients)
+    amplitude_sum = amplitude.cumsum(dim=1)
+    first = _first_possible(amplitude, amplitude_sum, basis.sharpness, budget)
 
     height, place = curves.new_zeros(len(curves)), curves.new_zeros(len(curves))
-    waiting = torch.ones_like(first, dtype=torch.bool)
     for rank in range(len(basis.sharpness), 0, -1):
-        tried = torch.nonzero(waiting & (first >= rank)).squeeze(1)
+        tried = torch.nonzero(first >= rank).squeeze(1)
         if not len(tried):
             continue
-        some = coefficients[tried, : 2 * rank]
-        residue, curvature = (some @ both[: 2 * rank]).split(length, dim=1)
-        smooth = torch.linalg.vector_norm(curvature, ord=1, dim=1) <= budget * residue.amax(dim=1)
+        some = coefficients[:, : 2 * rank].index_select(0, tried)
         if rank > 1:
-            tried, some = tried[smooth], some[smooth]
-        height[tried], place[tried] = _circular_peak(some @ basis.fine[: 2 * rank])
-        waiting[tried] = False
+            roughness = (some @ basis.curvature[: 2 * rank]).abs_().sum(dim=1)
+            hopeful = torch.nonzero(roughness <= budget * amplitude_sum[:, rank - 1][tried]).squeeze(1)
+            tried, roughness, some = tried[hopeful], roughness[hopeful], some.index_select(0, hopeful)
+        residue = some @ basis.residue[: 2 * rank]
+        if rank > 1:
+            smooth = torch.nonzero(roughness <= budget * residue.amax(dim=1)).squeeze(1)
+            tried, some, residue = (rows.index_select(0, smooth) for rows in (tried, some, residue))
+        between = (some @ basis.between[: 2 * rank]).amax(dim=1)
+        height[tried], place[tried] = _first_peak(residue, between)
+        first[tried] = 0
     return height, place
 
 
-def _first_possible(coefficients: Tensor, sharpness: Tensor, budget: float) -> Tensor:
+def _amplitudes(coefficients: Tensor) -> Tensor:
+    """Amplitude of each frequency (n, M) from its cosine and sine coefficients (n, 2M)."""
+    return coefficients.square().unflatten(1, (-1, 2)).sum(dim=2).sqrt_()
+
+
+def _first_possible(amplitude: Tensor, amplitude_sum: Tensor, sharpness: Tensor, budget: float) -> Tensor:
     """Largest number of frequencies that the lower bound of the oscillation index does not rule out, at least 1."""
-    amplitude = torch.linalg.vector_norm(coefficients.unflatten(1, (-1, 2)), dim=2)
     roughest = torch.cummax(amplitude * sharpness, dim=1).values
-    possible = roughest <= budget * amplitude.cumsum(dim=1)
-    ranks = torch.arange(1, len(sharpness) + 1, device=coefficients.device)
-    return (possible * ranks).amax(dim=1).clamp_min(1)
+    ranks = torch.arange(1, len(sharpness) + 1, device=amplitude.device, dtype=torch.int32)
+    return ((roughest <= budget * amplitude_sum) * ranks).amax(dim=1).clamp_min(1)
 
 
-def _circular_peak(residue: Tensor) -> tuple[Tensor, Tensor]:
-    """Height and place, in frames, of the maximum of residues (n, 4T) sampled every half frame, by a parabola.
+def _first_peak(residue: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+    """Height and place, in frames, of the maximum of residues (n, 2T) at the frames from -T on.
 
-    The residue function is periodic in twice the series: a place in its second half is a negative time.
+    A residue function with a plateau has many near maxima, of which noise would pick any: the place is that of the
+    first local maximum within 10 % of the largest value, refined by a parabola.
+
+    Args:
+        residue: residue functions at the frames.
+        between: (n,) their largest value half way between two frames.
     """
-    period = residue.shape[1]
-    middle, index = residue.max(dim=1)
-    left = residue.gather(1, ((index - 1) % period)[:, None]).squeeze(1)
-    right = residue.gather(1, ((index + 1) % period)[:, None]).squeeze(1)
-    bend = 2 * middle - left - right
-    shift = torch.where(bend > 0, (right - left) / (2 * bend), 0.0)
-    place = torch.where(index > period // 2, index - period, index) + shift
-    return middle + 0.25 * (right - left) * shift, place / 2
+    highest = residue.amax(dim=1)
+    middle = residue[:, 1:-1]
+    candidate = (middle >= residue[:, :-2]) & (middle > residue[:, 2:]) & (middle >= PLATEAU * highest[:, None])
+    from_end = torch.arange(middle.shape[1], 0, -1, device=residue.device, dtype=torch.float32)
+    index = residue.shape[1] - 1 - (candidate * from_end).amax(dim=1, keepdim=True).long().clamp_min(1)
+    left, top, right = (residue.gather(1, index + step).squeeze(1) for step in (-1, 0, 1))
+    bend = 2 * top - left - right
+    shift = torch.where(bend > 0, (right - left) / (2 * bend), 0.0).clamp(-0.5, 0.5)
+    return torch.maximum(highest, between), index.squeeze(1) + shift - residue.shape[1] // 2
 
 
 def _first_maximum(residue: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,7 +275,7 @@ def _check(
         raise ValueError(f"tissue must have shape (N, T), got {tuple(tissue.shape)}")
     if aif.shape != tissue.shape[1:] or len(aif) < 3:
         raise ValueError(
-            f"aif must have one value for each frame of tissue {tuple(tissue.shape)}, at least 3, got {tuple(aif.shape)}"
+            f"aif must have one value per frame (at least 3) of tissue {tuple(tissue.shape)}, got {tuple(aif.shape)}"
         )
     if not torch.isfinite(aif).all():
         raise ValueError("aif must be finite, got NaN or infinity")
