@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from monai.metrics.utils import get_edge_surface_distance
+from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import ArrayLike, NDArray
 
 SEGMENTATION_METRICS = (
@@ -124,10 +123,9 @@ def _distances(
         worst_mm = float(np.linalg.norm(truth.shape * spacing_mm)) if empty.distance_mm is None else empty.distance_mm
         return dict.fromkeys(("hausdorff_mm", "assd_mm"), worst_mm if guess.any() or truth.any() else 0.0)
     # What MONAI's Hausdorff and average surface distance are both made of, so that the distance maps are made once.
-    _, distances_mm, _ = get_edge_surface_distance(
-        torch.from_numpy(guess), torch.from_numpy(truth), spacing=spacing_mm.tolist(), symmetric=True
-    )
-    both_mm = torch.cat(distances_mm).double()
+    edges = get_mask_edges(guess, truth)[:2]
+    distances_mm = [get_surface_distance(a, b, spacing=spacing_mm.tolist()) for a, b in (edges, edges[::-1])]
+    both_mm = np.concatenate(distances_mm, dtype=np.float64)
     return {"hausdorff_mm": float(both_mm.max()), "assd_mm": float(both_mm.mean())}
 
 
