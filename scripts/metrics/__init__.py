@@ -3,7 +3,7 @@
 from .case import METRICS, case_metrics
 from .handler import CaseMetrics
 from .segmentation import EmptyMaskValues, lesion_metrics
-from .strata import STRATA, size_stratum, summarise
+from .strata import STRATA, by_stratum, size_stratum, summarise
 from .synthesis import synthesis_metrics
 from .thresholds import CLINICAL_RULES, RCBF_30, TMAX_6S, ThresholdRule, best_rule, threshold_grid
 
@@ -17,6 +17,7 @@ __all__ = [
     "EmptyMaskValues",
     "ThresholdRule",
     "best_rule",
+    "by_stratum",
     "case_metrics",
     "lesion_metrics",
     "size_stratum",

@@ -18,7 +18,7 @@ from nibabel.affines import voxel_sizes
 
 from ..io.atomic import atomic_path, write_json
 from .case import METRICS, case_metrics
-from .strata import ALL, STRATA, summarise
+from .strata import ALL, by_stratum, summarise
 
 COLUMNS = ("case", "stratum", *METRICS)
 
@@ -71,8 +71,8 @@ class CaseMetrics:
         engine.state.metrics.update({f"{self.prefix}{name}": mean for name, mean in means.items()})
         if self.output_dir is not None and idist.get_rank() == 0:
             write_rows(self.output_dir / "metrics.csv", self.rows)
-            counts = {stratum: sum(row["stratum"] == stratum for row in self.rows) for stratum in STRATA}
-            write_json(self.output_dir / "summary.json", {"cases": counts | {ALL: len(self.rows)}, "metrics": summary})
+            counts = {stratum: len(members) for stratum, members in by_stratum(self.rows).items()}
+            write_json(self.output_dir / "summary.json", {"cases": counts, "metrics": summary})
 
 
 def row_of(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,24 +8,26 @@ import numpy as np
 SMALL_ML, LARGE_ML = 10.0, 50.0
 
 ALL = "all"
+ANY_LESION = "any lesion"
+SMALL, MEDIUM, LARGE = "small (< 10 ml)", "medium (10-50 ml)", "large (> 50 ml)"
 LESION_FREE = "no lesion"
-STRATA = (ALL, "small (< 10 ml)", "medium (10-50 ml)", "large (> 50 ml)", LESION_FREE)
+STRATA = (ALL, ANY_LESION, SMALL, MEDIUM, LARGE, LESION_FREE)
+"""All cases; those with a lesion; these by its size; those without."""
 
 
 def size_stratum(volume_ml: float) -> str:
-    """The group of a case by the volume of its true lesion.
+    """The group of a case by the volume of its true lesion: `SMALL`, `MEDIUM`, `LARGE` or `LESION_FREE`.
 
     Raises:
         ValueError: the volume is negative or not a number.
     """
     if not volume_ml >= 0:
         raise ValueError(f"volume_ml: expected a volume, got {volume_ml}")
-    _, small, medium, large, free = STRATA
     if volume_ml == 0:
-        return free
+        return LESION_FREE
     if volume_ml < SMALL_ML:
-        return small
-    return medium if volume_ml <= LARGE_ML else large
+        return SMALL
+    return MEDIUM if volume_ml <= LARGE_ML else LARGE
 
 
 def summarise(
@@ -42,14 +44,21 @@ def summarise(
         cases that count. `mean` is None where n is 0, and `sd` where it is less than 2. Empty strata are there too.
     """
     names = list(metrics) if metrics is not None else _numbers_in(rows)
-    groups: dict[str, list[Mapping[str, Any]]] = {stratum: [] for stratum in STRATA}
-    for row in rows:
-        groups[ALL].append(row)
-        groups[size_stratum(row["volume_ml"])].append(row)
+    groups = by_stratum(rows)
     return {
         stratum: {name: _mean_and_sd([row.get(name) for row in members]) for name in names}
         for stratum, members in groups.items()
     }
+
+
+def by_stratum(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of each of `STRATA`; each row is in two or three of them."""
+    groups: dict[str, list[Mapping[str, Any]]] = {stratum: [] for stratum in STRATA}
+    for row in rows:
+        stratum = size_stratum(row["volume_ml"])
+        for group in (ALL, stratum) if stratum == LESION_FREE else (ALL, ANY_LESION, stratum):
+            groups[group].append(row)
+    return groups
 
 
 def _numbers_in(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -64,7 +64,7 @@ def test_rows_means_and_files(tmp_path: Path) -> None:
             assert (row[name] == "") if np.isnan(value) else float(row[name]) == pytest.approx(value, abs=1e-6)
 
     summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
-    assert summary["cases"]["all"] == 3
+    assert (summary["cases"]["all"], summary["cases"]["any lesion"]) == (3, 2)
     assert summary["cases"]["no lesion"] == 1
     assert summary["metrics"]["all"]["dice"]["mean"] == pytest.approx(dice)
     assert summary["metrics"]["all"]["ssim"]["n"] == 2

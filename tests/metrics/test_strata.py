@@ -5,7 +5,7 @@ from scripts.metrics import STRATA, size_stratum, summarise
 
 
 @pytest.mark.parametrize(
-    ("volume_ml", "index"), [(0, 4), (1e-3, 1), (9.999, 1), (10, 2), (50, 2), (50.001, 3), (400, 3)]
+    ("volume_ml", "index"), [(0, 5), (1e-3, 2), (9.999, 2), (10, 3), (50, 3), (50.001, 4), (400, 4)]
 )
 def test_groups(volume_ml: float, index: int) -> None:
     assert size_stratum(volume_ml) == STRATA[index]
@@ -27,6 +27,7 @@ def test_summary_by_hand() -> None:
     assert list(summary) == list(STRATA)
     assert summary["small (< 10 ml)"]["dice"] == pytest.approx({"mean": 0.6, "sd": np.sqrt(0.02), "n": 2})
     assert summary["all"]["dice"]["mean"] == pytest.approx(2.2 / 3)
+    assert summary["any lesion"]["dice"] == summary["small (< 10 ml)"]["dice"]
     assert summary["all"]["ssim"] == {"mean": 0.8, "sd": None, "n": 1}
     assert summary["no lesion"]["ssim"] == summary["large (> 50 ml)"]["dice"] == {"mean": None, "sd": None, "n": 0}
 
