@@ -1,0 +1,116 @@
+"""The brain in an unenhanced CT frame, with or without the skull around it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from .smoothing import Spacing, smooth_within
+
+_BASELINE_FRAMES = 4
+_BACKGROUND_FRAMES = 8
+_DENOISING_MM = 1.2
+_SOFT_TISSUE_HU = (-5.0, 110.0)  # fluid to blood; fat and air lie below, bone above
+_BONE_HU = 160.0
+_FLUID_LIMIT_HU = 17.0  # between cerebrospinal fluid (0-12 HU) and white matter (25-32 HU)
+_SKULL_GAP_MM = 6.0  # foramina and sutures closed when the inside of the skull is looked for
+_BRIDGE_MM = 3.0  # meninges and foramina that tie the brain to what is outside
+_SMALLEST_SHARE = 0.1  # of the largest piece of brain, for a further piece to count
+
+
+def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
+    """Find the brain, its fluid spaces and its vessels.
+
+    Soft tissue of the first frames, before contrast brightens the sinuses, is cut loose from what thin bridges tie to
+    it; with a skull, what lies outside is dropped first. The constant background of a skull-stripped image is not
+    tissue, whatever its value.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        spacing_mm: voxel size along H, W and D.
+
+    Returns:
+        Boolean (H, W, D) tensor on the device of `series`; empty where no brain is in the image.
+
+    Raises:
+        ValueError: `series` is not four-dimensional or `spacing_mm` is not three positive numbers.
+    """
+    check_series(series, spacing_mm)
+    first = series[:_BASELINE_FRAMES].float().mean(dim=0)
+    measured = torch.isfinite(first) & ~_background(series)
+    smooth = smooth_within(first, measured, _DENOISING_MM, spacing_mm)
+    soft = measured & (smooth > _SOFT_TISSUE_HU[0]) & (smooth < _SOFT_TISSUE_HU[1])
+    soft &= _inside_skull(smooth > _BONE_HU, spacing_mm)
+    loose = ~_grow(~soft, _BRIDGE_MM, spacing_mm)
+    core = _large_pieces(loose.cpu().numpy())
+    brain = _grow(torch.from_numpy(core).to(series.device), _BRIDGE_MM + 1.0, spacing_mm) & soft
+    return torch.from_numpy(_fill_slices(brain.cpu().numpy())).to(series.device)
+
+
+def _background(series: Tensor) -> Tensor:
+    """Voxels (H, W, D) that hold one value at all times, the one most frequent at the border: software set it."""
+    sample = series[:: max(1, len(series) // _BACKGROUND_FRAMES)]
+    constant = sample.amax(dim=0) == sample.amin(dim=0)
+    border = torch.ones_like(constant)
+    border[1:-1, 1:-1] = False
+    values, counts = torch.unique(sample[0][border & constant], return_counts=True)
+    if not len(values):
+        return torch.zeros_like(constant)
+    return constant & (sample[0] == values[counts.argmax()])
+
+
+def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:
+    """Cerebrospinal fluid and old infarcts: brain (H, W, D) below 17 HU in the smoothed unenhanced image."""
+    return brain & (baseline_hu < _FLUID_LIMIT_HU)
+
+
+def check_series(series: Tensor, spacing_mm: Spacing) -> None:
+    """Raise ValueError unless `series` is (T, H, W, D) and `spacing_mm` three positive numbers."""
+    if series.ndim != 4 or min(series.shape) < 1:
+        raise ValueError(f"series must have shape (T, H, W, D), got {tuple(series.shape)}")
+    if len(spacing_mm) != 3 or not all(np.isfinite(size) and size > 0 for size in spacing_mm):
+        raise ValueError(f"spacing_mm must be three positive numbers, got {spacing_mm}")
+
+
+def _grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
+    """Dilate (H, W, D) in the plane by an octagon: a square, then a diamond, of half the radius each."""
+    slices = mask.permute(2, 0, 1)[:, None].float()
+    steps = [max(1, round(radius_mm / size)) for size in spacing_mm[:2]]
+    rows, columns = (2 * step + 1 for step in steps)
+    grown = F.max_pool2d(slices, (rows, columns), stride=1, padding=tuple(steps))
+    return grown[:, 0].permute(1, 2, 0) > 0
+
+
+def _inside_skull(bone: Tensor, spacing_mm: Spacing) -> Tensor:
+    """What bone encloses in each slice, or everything where it encloses too little to be a skull."""
+    closed = _grow(bone, _SKULL_GAP_MM / 2, spacing_mm).cpu().numpy()
+    inside = _fill_slices(closed) & ~closed
+    inside = _grow(torch.from_numpy(inside).to(bone.device), _SKULL_GAP_MM / 2, spacing_mm) & ~bone
+    slice_has_skull = inside.sum(dim=(0, 1)) * spacing_mm[0] * spacing_mm[1] > 2000.0
+    return inside | ~slice_has_skull
+
+
+def _fill_slices(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the holes of every slice of (H, W, D)."""
+    in_plane = np.zeros((3, 3, 3), dtype=bool)
+    in_plane[:, :, 1] = ndimage.generate_binary_structure(2, 1)
+    padded = np.pad(~mask, ((1, 1), (1, 1), (0, 0)), constant_values=True)
+    labels, _ = ndimage.label(padded, structure=in_plane)
+    outside = np.zeros(labels.max() + 1, dtype=bool)
+    outside[np.unique(labels[0])] = True
+    outside[0] = False
+    return ~outside[labels[1:-1, 1:-1]]
+
+
+def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest connected piece of (H, W, D) and the others of at least a tenth of its size."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.reshape(-1))
+    sizes[0] = 0
+    return (sizes >= _SMALLEST_SHARE * sizes.max())[labels]
