@@ -20,4 +20,4 @@ class LossTerms:
 
     def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
         """Return name -> value."""
-        return {"loss": float(output["loss"]), **{name: float(value) for name, value in self.loss.terms.items()}}
+        return {"loss": output["loss"].item(), **{name: value.item() for name, value in self.loss.terms.items()}}

@@ -43,7 +43,9 @@ class BestMetric:
         self.evaluator.state.best_metric = state_dict["best_metric"]
         self.evaluator.state.best_metric_epoch = state_dict["best_metric_epoch"]
         if state_dict["best_metric_epoch"] >= 0:
-            self.saver.load_state_dict({"saved": [(state_dict["best_metric"], self.filename)]})
+            saved = [(state_dict["best_metric"], self.filename)]
+            # Ignite documents the first name of this entry and asks for the second.
+            self.saver.load_state_dict({"saved": saved, "_saved": saved})
 
 
 class LastCheckpoint:

@@ -15,9 +15,7 @@ def literal_rule(q, k):
         return q[t + 1] - q[t] if t + 1 < frames else None
 
     starts = [
-        t
-        for t in range(frames - k)
-        if all(derivative(t + i) is not None and derivative(t + i) > 0 for i in range(k))
+        t for t in range(frames - k) if all(derivative(t + i) is not None and derivative(t + i) > 0 for i in range(k))
     ]
     ends = [
         t for t in range(k, frames) if all(derivative(t - i) is not None and derivative(t - i) < 0 for i in range(k))

@@ -1,0 +1,69 @@
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from scripts.transforms import CasePreprocessing
+from scripts.transforms.preprocessing import WINDOWS
+from tests.conftest import axial_affine
+
+
+def scaled(volume, key):
+    low, high = WINDOWS[key]
+    return np.clip((volume - low) / (high - low), 0, 1)
+
+
+def read(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_the_channels_and_their_order(write_case):
+    case = write_case()
+    image = CasePreprocessing(size=64)(case)["image"]
+    assert image.shape == (11, 64, 64, 3)
+    assert image.dtype == torch.float32
+    series = read(case["image"])
+    for channel, key in enumerate(("cbf", "cbv", "mtt", "tmax"), start=6):
+        np.testing.assert_allclose(image[channel], scaled(read(case[key]), key), atol=1e-5)
+    np.testing.assert_allclose(image[10], scaled(series.max(axis=3), "mip"), atol=1e-5)
+    # The summed curve of the case rises from frame 3 and falls until frame 17; the end of the crop is among its frames.
+    np.testing.assert_allclose(image[0], scaled(series[..., 3], "image"), atol=1e-5)
+
+
+def test_training_brings_label_and_dwi_along(write_case):
+    case = write_case(affine=axial_affine(codes="LPS"))
+    output = CasePreprocessing(("image", "dwi", "label"), size=64)(case)
+    np.testing.assert_array_equal(output["label"][0], read(case["label"])[::-1, ::-1])
+    dwi = read(case["dwi"])
+    expected = np.clip((dwi - dwi.min()) / (np.percentile(dwi, 99) - dwi.min()), 0, 1)
+    np.testing.assert_allclose(output["dwi"][0], expected[::-1, ::-1], atol=1e-5)
+
+
+def test_evaluation_leaves_label_and_dwi_on_the_grid_of_the_case(write_case):
+    case = write_case(shape=(48, 40, 3))
+    output = CasePreprocessing(size=64)(case)
+    assert output["image"].shape == (11, 64, 64, 3)
+    assert output["label"].shape == output["dwi"].shape == (1, 48, 40, 3)
+
+
+def test_only_the_series_is_required(write_case):
+    case = write_case()
+    output = CasePreprocessing(size=64)({"image": case["image"]})
+    assert output["image"].shape == (11, 64, 64, 3)
+    assert output["case"] == "case_1"
+    assert "label" not in output
+    assert torch.isfinite(output["image"]).all()
+    assert output["image"][6].max() > 0.1, "the flow was computed"
+
+
+def test_a_given_map_is_kept_and_a_missing_one_computed(write_case):
+    case = write_case()
+    del case["tmax"]
+    image = CasePreprocessing(size=64)(case)["image"]
+    np.testing.assert_allclose(image[6], scaled(read(case["cbf"]), "cbf"), atol=1e-5)
+    assert image[9].max() > 0
+
+
+@pytest.mark.parametrize("frames", [2, 6, 10])
+def test_the_number_of_frames_is_free(write_case, frames):
+    assert CasePreprocessing(frames=frames, size=64)(write_case())["image"].shape[0] == frames + 5
