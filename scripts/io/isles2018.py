@@ -156,13 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.io.isles2018",
         description="Make a datalist of an ISLES 2018 folder: training, validation and testing, split by patient.",
-        epilog="Without --patients: "
+        epilog="Without a table of patients: "
         "consecutive case numbers count as slabs of one patient where their series share the in-plane grid and the "
         "timing and differ in position along the slice axis; every other case counts as its own patient.",
     )
     parser.add_argument("root", metavar="ROOT", type=Path, help="folder that holds TRAINING, or case_N folders")
     parser.add_argument("--out", type=Path, help="the datalist to write; default: ROOT/datalist.json")
-    parser.add_argument("--patients", metavar="TABLE", type=Path, help="CSV table with the columns case and subject")
+    parser.add_argument(
+        "--patients",
+        metavar="TABLE",
+        type=Path,
+        help="CSV table with the columns case and subject; default: ROOT/patients.csv where there is one",
+    )
     parser.add_argument(
         "--folds",
         type=int,
@@ -189,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            cases = find_cases(args.root, with_dwi=not args.without_dwi, patients=args.patients)
+            patients = args.patients or _table_in(args.root)
+            cases = find_cases(args.root, with_dwi=not args.without_dwi, patients=patients)
             written = _write(out, cases, args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -198,6 +204,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"warning: {text}", file=sys.stderr)
     print(written)
     return 0
+
+
+def _table_in(root: Path) -> Path | None:
+    table = root / "patients.csv"
+    return table if table.is_file() else None
 
 
 def _write(out: Path, cases: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str:

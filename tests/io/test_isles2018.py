@@ -183,6 +183,13 @@ def test_command_is_reproducible_and_obeys_the_seed(isles: Make, tmp_path: Path)
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_command_takes_the_table_that_lies_with_the_data(isles: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    root = isles(3)
+    (root / "patients.csv").write_text("case,subject\n1,A\n2,B\n3,B\n")
+    assert main([str(root)]) == 0
+    assert "3 cases of 2 patients" in capsys.readouterr().out
+
+
 def test_command_writes_folds(isles: Make, tmp_path: Path) -> None:
     root, out = isles(10, slabs=True), tmp_path / "list.json"
     assert main([str(root), "--out", str(out), "--folds", "5"]) == 0
