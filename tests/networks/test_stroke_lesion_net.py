@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from scripts.networks import StrokeLesionNet, StrokeLesionOutput
+
+SMALL = (4, 8, 8)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return StrokeLesionNet(SMALL).eval()
+
+
+def test_shapes(network):
+    outputs = network.synthesise(torch.rand(2, 11, 32, 24))
+    assert isinstance(outputs, StrokeLesionOutput)
+    assert outputs.logits.shape == (2, 2, 32, 24)
+    assert outputs.pseudo_dwi.shape == outputs.high_level_feature.shape == (2, 1, 32, 24)
+
+
+def test_forward_gives_the_logits(network):
+    image = torch.rand(2, 11, 32, 32)
+    torch.testing.assert_close(network(image), network.synthesise(image).logits)
+
+
+def test_wiring(network):
+    """F_h = Phi_e(frames), I_g = Phi_g(maps, MIP, F_h), P = Phi_s(I_g), written out (Eq. 4, 5, 10)."""
+    image = torch.rand(1, 11, 32, 32)
+    feature = network.extractor(image[:, :6])
+    pseudo_dwi = network.generator(torch.cat([image[:, 6:10], image[:, 10:], feature], 1))
+    outputs = network.synthesise(image)
+    torch.testing.assert_close(outputs.high_level_feature, feature)
+    torch.testing.assert_close(outputs.pseudo_dwi, pseudo_dwi)
+    torch.testing.assert_close(outputs.logits, network.segmentor(pseudo_dwi))
+
+
+def test_maps_do_not_reach_the_high_level_feature(network):
+    image = torch.rand(1, 11, 32, 32)
+    other = image.clone()
+    other[:, 6:] += 1
+    first, second = network.synthesise(image), network.synthesise(other)
+    torch.testing.assert_close(first.high_level_feature, second.high_level_feature)
+    assert not torch.allclose(first.pseudo_dwi, second.pseudo_dwi)
+
+
+def test_segmentation_loss_reaches_all_three_networks(network):
+    network.train()(torch.rand(2, 11, 32, 32)).square().sum().backward()
+    for part in (network.extractor, network.generator, network.segmentor):
+        assert all((parameter.grad != 0).any() for parameter in part.parameters())
+
+
+def test_scripted_equals_eager(network):
+    scripted = torch.jit.script(network)
+    image = torch.rand(2, 11, 37, 32)
+    torch.testing.assert_close(scripted(image), network(image))
+    torch.testing.assert_close(scripted.synthesise(image).pseudo_dwi, network.synthesise(image).pseudo_dwi)
+
+
+def test_exported_equals_eager(network):
+    image = torch.rand(2, 11, 32, 32)
+    torch.testing.assert_close(torch.export.export(network, (image,)).module()(image), network(image))
+
+
+@pytest.mark.slow
+def test_onnx_export(network, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    torch.onnx.export(network, (torch.rand(1, 11, 32, 32),), tmp_path / "network.onnx", dynamo=True, verbose=False)
+    assert (tmp_path / "network.onnx").stat().st_size > 0
+
+
+def test_state_round_trip(network):
+    other = StrokeLesionNet(SMALL).eval()
+    other.load_state_dict(network.state_dict())
+    image = torch.rand(1, 11, 32, 32)
+    torch.testing.assert_close(other(image), network(image), rtol=0, atol=0)
+
+
+def test_other_numbers_of_frames_and_maps():
+    assert StrokeLesionNet(SMALL, frames=3, maps=0)(torch.rand(1, 4, 16, 16)).shape == (1, 2, 16, 16)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 32, 32), (11, 32, 32), (1, 12, 32, 32)])
+def test_wrong_channels(network, shape):
+    message = r"image must have shape \(N, 11, H, W\) with 6 frames, 4 perfusion maps and the temporal MIP"
+    with pytest.raises(ValueError, match=message):
+        network(torch.rand(shape))
+    with pytest.raises(torch.jit.Error, match=message):
+        torch.jit.script(network)(torch.rand(shape))
+
+
+@pytest.mark.parametrize("arguments", [{"frames": 0}, {"maps": -1}])
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="frames must be at least 1 and maps at least 0"):
+        StrokeLesionNet(SMALL, **arguments)
