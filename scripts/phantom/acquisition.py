@@ -42,17 +42,14 @@ class Series(NamedTuple):
 
 def frame_times_s(acquisition: AcquisitionParameters) -> NDArray[np.float64]:
     """Times of the frames, (T,)."""
-    return np.arange(acquisition.n_frames) * acquisition.frame_interval_s
+    return np.arange(acquisition.n_frames, dtype=float) * acquisition.frame_interval_s
 
 
 def baseline_hu(
     anatomy: Anatomy, tissue: TissueState, subject: SubjectParameters, acquisition: AcquisitionParameters
 ) -> NDArray[np.float32]:
     """Attenuation before contrast, (H, W, D) in HU: brain, fluid, skull with diploe, scalp and air; or brain alone."""
-    shape = anatomy.brain.shape
-    inside = np.full(anatomy.brain.size, subject.fluid_hu, dtype=np.float32)
-    inside[tissue.index] = tissue.attenuation_hu
-    inside = inside.reshape(shape)
+    inside = tissue.on_grid(tissue.attenuation_hu, anatomy.brain.shape, background=subject.fluid_hu)
     blood = np.clip(anatomy.artery + anatomy.vein, 0.0, 1.0)
     inside += blood * (BLOOD_HU - inside)
     distance_mm = np.minimum(anatomy.outside_mm, 0.0)
@@ -126,7 +123,7 @@ def _add_contrast(
 ) -> None:
     """Add tissue and vessel enhancement to (T, V) frames in place."""
     delay_s = np.zeros(frames.shape[1], dtype=np.float32)
-    delay_s[tissue.index] = np.maximum(tissue.delay_s - 0.6, 0.0)
+    delay_s[tissue.voxels] = np.maximum(tissue.delay_s - 0.6, 0.0)
     blood = np.zeros(frames.shape[1], dtype=np.float32)
     for kind, fraction in (("artery", anatomy.artery), ("vein", anatomy.vein)):
         share = fraction.reshape(-1)
@@ -134,10 +131,10 @@ def _add_contrast(
         lag_s = delay_s[voxels] * (_BRIDGE_DELAY_S if kind == "artery" else 0.3)
         frames[:, voxels] += (table.vessel_curves(lag_s, kind) * share[voxels, None]).T
         blood[voxels] += share[voxels]
-    room = np.clip(1.0 - blood[tissue.index], 0.0, 1.0)
+    room = np.clip(1.0 - blood[tissue.voxels], 0.0, 1.0)
     perfused = np.flatnonzero(tissue.cbf * room > 0.1)
     curves = table.tissue_curves((tissue.cbf * room)[perfused], (tissue.cbv * room)[perfused], tissue.delay_s[perfused])
-    frames[:, tissue.index[perfused]] += curves.T
+    frames[:, tissue.voxels[perfused]] += curves.T
 
 
 def _move(

@@ -1,7 +1,7 @@
 """A subject's head on a scan's grid: tissue fractions, vessels and the layers around the brain.
 
-The tissue maps are the grey and white matter templates MNI152 (ICBM 2009a nonlinear symmetric, Fonov et al., NeuroImage
-54:313, 2011) that ship inside the nilearn wheel; nothing is downloaded. Every subject sees them through a similarity-like
+The tissue maps are the grey and white matter templates MNI152 (ICBM 2009a nonlinear symmetric, Fonov et al.,
+NeuroImage 54:313, 2011) that ship inside the nilearn wheel; nothing is downloaded. Every subject sees them through an
 affine, a coarse and a fine random deformation, and its own atrophy.
 """
 
@@ -25,6 +25,9 @@ _DISPLACEMENT_STRIDE = 4
 _SUBPLANE_MM = 3.0
 _SHELL_VOXEL_MM = 3
 _SHELL_MARGIN_VOXELS = 15
+_PIAL_DEPTH_MM = 18.0
+_PIAL_LATTICE_MM = 6.0
+_PIAL_HALF_WIDTH = 0.3  # in standard deviations of the field; about 1.2 mm
 
 
 class Template(NamedTuple):
@@ -190,13 +193,37 @@ def build_anatomy(grid: Grid, deformation: Deformation, subject: SubjectParamete
 
     centre = positions.reshape(*grid.shape, subplanes, 3)[:, :, :, subplanes // 2]
     outside_mm = _sample(template.shell, centre, template.shell_origin_mm, float(_SHELL_VOXEL_MM), "border")[0]
+    fluid = over_slice(fluid)
+    pial_artery, pial_vein = _pial_vessels(centre, fluid, outside_mm, subject)
     return Anatomy(
         grey=over_slice(grey),
         white=over_slice(white),
-        fluid=over_slice(fluid),
-        artery=over_slice(artery),
-        vein=over_slice(vein),
+        fluid=fluid,
+        artery=np.maximum(over_slice(artery), pial_artery),
+        vein=np.maximum(over_slice(vein), pial_vein),
         brain=over_slice(brain) > 0.5,
         outside_mm=outside_mm,
         mni_mm=np.ascontiguousarray(centre),
     )
+
+
+def _pial_vessels(
+    template_mm: NDArray[np.float32],
+    fluid: NDArray[np.float32],
+    outside_mm: NDArray[np.float32],
+    subject: SubjectParameters,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Fractions of the small arteries and veins that wind through the sulci, (H, W, D) each.
+
+    They run along the zero level of a random field, which is a net of thin curves in a slice.
+    """
+    rng = np.random.default_rng(subject.pial_seed)
+    vessels = (np.zeros_like(fluid), np.zeros_like(fluid))
+    sulci = (fluid > 0.05) & (outside_mm > -_PIAL_DEPTH_MM) & (outside_mm < 2.0)
+    points_mm = template_mm[sulci]
+    level = SmoothField.sample(rng, _PIAL_LATTICE_MM)(points_mm)
+    arterial = SmoothField.sample(rng, 3 * _PIAL_LATTICE_MM)(points_mm) > 0
+    share = np.float32(subject.pial_share) * fluid[sulci] * np.exp(-((level / _PIAL_HALF_WIDTH) ** 2))
+    vessels[0][sulci] = share * arterial
+    vessels[1][sulci] = share * ~arterial
+    return vessels

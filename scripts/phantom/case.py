@@ -119,28 +119,21 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
 
 def _outline(anatomy: Anatomy, tissue: TissueState) -> NDArray[np.bool_]:
     """The lesion as a rater outlines it on DWI: a smooth border at half height, fluid spared."""
-    lesion = np.zeros(anatomy.brain.size, dtype=np.float32)
-    lesion[tissue.index] = tissue.lesion
-    lesion = lesion.reshape(anatomy.brain.shape)
+    lesion = tissue.on_grid(tissue.lesion, anatomy.brain.shape)
     smooth = ndimage.gaussian_filter(lesion, (_RATER_SMOOTHING_PX, _RATER_SMOOTHING_PX, 0.0))
     return (smooth > 0.5) & anatomy.brain & (anatomy.fluid < _LARGEST_FLUID_SHARE)
 
 
 def _truth(anatomy: Anatomy, tissue: TissueState, maps: VendorMaps) -> dict[str, NDArray]:
-    def full(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        volume = np.zeros(anatomy.brain.size, dtype=np.float32)
-        volume[tissue.index] = values
-        return volume.reshape(anatomy.brain.shape)
-
     mtt_s = np.divide(60.0 * tissue.cbv, tissue.cbf, out=np.zeros_like(tissue.cbf), where=tissue.cbf > 0.1)
-    return {
-        "cbf": full(tissue.cbf),
-        "cbv": full(tissue.cbv),
-        "mtt": full(mtt_s),
-        "tmax": full(tissue.delay_s),
-        "core": full(tissue.core),
-        "penumbra": full(np.clip(tissue.starved - tissue.core, 0.0, 1.0)),
-        "old_infarct": full(tissue.old_infarct),
-        "brain": anatomy.brain,
-        "aif": maps.aif_mask,
+    values = {
+        "cbf": tissue.cbf,
+        "cbv": tissue.cbv,
+        "mtt": mtt_s,
+        "tmax": tissue.delay_s,
+        "core": tissue.core,
+        "penumbra": np.clip(tissue.starved - tissue.core, 0.0, 1.0),
+        "old_infarct": tissue.old_infarct,
     }
+    volumes = {name: tissue.on_grid(value, anatomy.brain.shape) for name, value in values.items()}
+    return {**volumes, "brain": anatomy.brain, "aif": maps.aif_mask}

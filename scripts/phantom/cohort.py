@@ -79,15 +79,15 @@ def section_counts(n_cases: int, shares: Sequence[int] = PAPER_COUNTS) -> tuple[
 def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
     """List the cases of a data set.
 
-    Seeds derive from ``SeedSequence(seed, spawn_key=(section, index, purpose))``: a section's cases do not depend on how
-    many there are, in it or in the others, and no two sections share a patient.
+    Seeds derive from ``SeedSequence(seed, spawn_key=(section, index, purpose))``: a section's cases do not depend on
+    how many there are, in it or in the others, and no two sections share a patient.
 
     Args:
         counts: number of training, validation and testing cases.
         seed: of the data set.
 
     Raises:
-        ValueError: unless ``counts`` are three numbers of at least zero that are not all zero, and ``seed`` is not negative.
+        ValueError: unless ``counts`` are three numbers of at least zero, not all zero, and ``seed`` is not negative.
     """
     if len(counts) != len(SECTIONS) or min(counts) < 0 or sum(counts) == 0:
         raise ValueError(f"counts must be three numbers of cases, not all zero, got {tuple(counts)}")

@@ -19,7 +19,7 @@ def simulate_dwi(
 ) -> NDArray[np.float32]:
     """Make the image on the grid of the CTP.
 
-    The magnitude of a complex signal with Gaussian noise is Rician (Gudbjartsson and Patz, Magn Reson Med 34:910, 1995).
+    The magnitude of a complex signal with Gaussian noise is Rician (Gudbjartsson, Patz, Magn Reson Med 34:910, 1995).
 
     Args:
         anatomy: tissue fractions.
@@ -31,9 +31,9 @@ def simulate_dwi(
         (H, W, D) float32, in arbitrary units, not negative.
     """
     rng = np.random.default_rng(parameters.seed)
-    shape, index = anatomy.brain.shape, tissue.index
-    points_mm = anatomy.mni_mm.reshape(-1, 3)[index]
-    grey, white = (m.reshape(-1)[index] for m in (anatomy.grey, anatomy.white))
+    shape, voxels = anatomy.brain.shape, tissue.voxels
+    points_mm = anatomy.mni_mm.reshape(-1, 3)[voxels]
+    grey, white = (m.reshape(-1)[voxels] for m in (anatomy.grey, anatomy.white))
     signal = grey * parameters.grey + white * parameters.white
     signal += (1.0 - grey - white) * parameters.fluid
     uneven = 1.0 + 0.15 * np.clip(SmoothField.sample(rng, 10.0)(points_mm), -2, 2)
@@ -41,9 +41,8 @@ def simulate_dwi(
     signal *= 1.0 + parameters.leukoaraiosis_gain * tissue.leukoaraiosis
     signal += tissue.old_infarct * (1.15 * parameters.fluid - signal)
 
-    image = np.zeros(anatomy.brain.size, dtype=np.float32)
-    image[index] = signal * (1.0 + parameters.bias * np.tanh(SmoothField.sample(rng, 70.0)(points_mm)))
-    image = image.reshape(shape)
+    signal *= 1.0 + parameters.bias * np.tanh(SmoothField.sample(rng, 70.0)(points_mm))
+    image = tissue.on_grid(signal, shape)
     low_mm, high_mm = _SCALP_MM
     rim = np.exp(-(((anatomy.outside_mm - 0.5 * (low_mm + high_mm)) / (0.35 * (high_mm - low_mm))) ** 2))
     image += np.float32(parameters.residual_scalp) * rim.astype(np.float32)

@@ -1,9 +1,9 @@
 """The indicator-dilution model: arterial input, residue functions, tissue and venous curves.
 
 Tissue enhancement follows ``C(t) = (rho / kH) (CBF / 6000) (C_a * R)(t - delay)`` (Ostergaard et al., Magn Reson Med
-36:715, 1996; for CT Fieselmann et al., Int J Biomed Imaging 2011:467563), with CBF in ml/100 g/min, C in HU, R(0) = 1 and
-``integral of R = MTT = 60 CBV / CBF`` seconds (central volume theorem). Everything is computed on a fine time grid and then
-sampled at the frame times.
+36:715, 1996; for CT Fieselmann et al., Int J Biomed Imaging 2011:467563), with CBF in ml/100 g/min, C in HU, R(0) = 1
+and ``integral of R = MTT = 60 CBV / CBF`` seconds (central volume theorem). Everything is computed on a fine time grid
+and then sampled at the frame times.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def _residue_weights(n: int, mtt_s: float, kind: str) -> NDArray[np.float64]:
     oversampling = 8
     step_s = FINE_STEP_S / oversampling
     midpoints = (np.arange(n * oversampling) + 0.5) * step_s
-    weights = residue(midpoints, mtt_s, kind).reshape(n, oversampling).sum(axis=1) * step_s
-    return weights
+    return residue(midpoints, mtt_s, kind).reshape(n, oversampling).sum(axis=1) * step_s
 
 
 def convolve_residue(arterial_hu: NDArray[np.floating], mtt_s: float, kind: str) -> NDArray[np.float64]:
@@ -132,7 +131,7 @@ class CurveTable:
         """
         fine_s = np.arange(0.0, float(frame_times_s[-1]) + FINE_STEP_S, FINE_STEP_S)
         arterial = arterial_curve(fine_s, bolus)
-        log_mtt = np.linspace(*np.log(_MTT_RANGE_S), _MTT_NODES)
+        log_mtt = np.linspace(np.log(_MTT_RANGE_S[0]), np.log(_MTT_RANGE_S[1]), _MTT_NODES)
         delays_s = np.arange(0.0, max_delay_s + 2 * _DELAY_STEP_S, _DELAY_STEP_S)
         shifted_s = frame_times_s[None, :] - delays_s[:, None]
 

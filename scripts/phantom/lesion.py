@@ -1,10 +1,10 @@
 """Acute strokes as functions of the position in template space.
 
-An occlusion starves a region (its arterial territory, or a ball around a distal branch). Inside, a *score* says how badly
-collaterals serve a point: higher deep inside the territory and near a focus, with random structure. The core is where the
-score is highest, as much of it as the drawn volume; the rest of the region is penumbra. The core that DWI shows some
-hours later and the core that perfusion shows differ by a smooth random field and an offset (reperfusion, growth, and
-individual thresholds), so no threshold on the maps finds the label exactly.
+An occlusion starves a region (its arterial territory, or a ball around a distal branch). Inside, a *score* says how
+badly collaterals serve a point: higher deep inside the territory and near a focus, with random structure. The core is
+where the score is highest, as much of it as the drawn volume; the rest of the region is penumbra. The core that DWI
+shows some hours later and the core that perfusion shows differ by a smooth random field and an offset (reperfusion,
+growth, and individual thresholds), so no threshold on the maps finds the label exactly.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .fields import SmoothField, sigmoid
 from .parameters import StrokeParameters
 from .territories import ANCHORS_RIGHT, territory_margin_mm
 
-# Probability, median volume in ml and its log standard deviation of each kind. Sites follow stroke registries (Bogousslavsky
-# et al., Stroke 19:1083, 1988: MCA about 2/3 of territorial infarcts); volumes are tuned to ISLES 2018.
+# Probability, median volume in ml and its log standard deviation of each kind. Sites follow stroke registries
+# (Bogousslavsky et al., Stroke 19:1083, 1988: MCA about 2/3 of territorial infarcts); volumes are tuned to ISLES 2018.
 OCCLUSIONS: dict[str, tuple[float, float, float]] = {
     "none": (0.08, 0.0, 0.0),
-    "ica": (0.05, 100.0, 0.6),
-    "m1": (0.31, 50.0, 0.9),
-    "m2_superior": (0.13, 26.0, 0.8),
-    "m2_inferior": (0.13, 26.0, 0.8),
-    "distal": (0.11, 9.0, 0.7),
-    "aca": (0.04, 14.0, 0.8),
-    "pca": (0.07, 18.0, 0.8),
+    "ica": (0.05, 80.0, 0.6),
+    "m1": (0.31, 36.0, 1.0),
+    "m2_superior": (0.13, 18.0, 0.9),
+    "m2_inferior": (0.13, 18.0, 0.9),
+    "distal": (0.11, 6.0, 0.7),
+    "aca": (0.04, 11.0, 0.8),
+    "pca": (0.07, 14.0, 0.8),
     "perforator": (0.04, 2.5, 0.5),
-    "watershed": (0.04, 8.0, 0.6),
+    "watershed": (0.04, 6.0, 0.6),
 }
 _TERRITORIES: dict[str, tuple[str, ...]] = {
     "ica": ("mca_superior", "mca_inferior", "lenticulostriate", "aca"),
@@ -49,6 +49,7 @@ _FOCAL_SITES: dict[str, tuple[str, ...]] = {
 _WATERSHED_HALF_WIDTH_MM = 7.0
 _REFERENCE_VOXEL_MM = 4
 _REFERENCE_Z_MM = (-30.0, 75.0)
+_FULL_MISMATCH_ML = 20.0
 _LARGEST_CORE_SHARE = 0.8  # of the starved region
 
 
@@ -174,6 +175,8 @@ class Stroke:
         starved = self._starved(points_mm, margin_mm)
         excess = self._score(points_mm, margin_mm) - self._threshold
         mismatch = p.mismatch * self._mismatch_noise(points_mm) + p.mismatch_offset
+        # In small lesions the same shift of the border would be a larger share of them.
+        mismatch *= min(1.0, (p.target_volume_ml / _FULL_MISMATCH_ML) ** (1 / 3))
         diffusion_core = sigmoid(excess / p.core_border) * starved
         perfusion_core = sigmoid((excess + mismatch) / p.core_border)
         severity = self._severity_noise(points_mm)

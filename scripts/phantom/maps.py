@@ -1,4 +1,4 @@
-"""Perfusion maps as a vendor's software makes them: from the noisy series, with smoothing, an arterial input and limits."""
+"""Perfusion maps as a vendor's software makes them from the noisy series."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from .parameters import VendorParameters
 _AIF_VOXELS = 8
 _VOF_VOXELS = 12
 _ARRIVAL_SHARE = 0.15  # of the arterial peak
-_LARGEST_VENOUS_CORRECTION = 4.0
+_LARGEST_VENOUS_CORRECTION = 15.0
+_TOLERATED_UNDERESTIMATE = 1.5  # a vendor without venous correction picks another artery when it is worse
+_VESSEL_SHARE = 0.3  # of the arterial peak
 _FLUID_LIMIT_HU = 18.0
 _BONE_LIMIT_HU = 110.0
+_SMALLEST_WEIGHT = 0.02  # of the smoothing kernel; less is no measurement
 
 
 class VendorMaps(NamedTuple):
@@ -67,9 +70,10 @@ def compute_vendor_maps(
     aif_hu = _arterial_input(raw, arrival, aif_voxels, anatomy.vein[box], vendor, series.frame_times_s)
 
     sigma_px = vendor.smoothing_mm / float(spacing_mm[0])
-    smooth = _smooth_within(raw, brain_box, sigma_px)
+    tissue_box = brain_box & ~_bright_vessels(raw, arrival, aif_hu) if vendor.hides_vessels else brain_box
+    smooth, weights = _smooth_within(raw, tissue_box, sigma_px)
     base_hu = smooth[:arrival].mean(axis=0)
-    mask = brain_box & (base_hu < _BONE_LIMIT_HU)
+    mask = brain_box & (base_hu < _BONE_LIMIT_HU) & (weights > _SMALLEST_WEIGHT)
     if vendor.hides_fluid:
         mask &= base_hu > _FLUID_LIMIT_HU
     curves = np.ascontiguousarray((smooth[:, mask] - base_hu[mask]).T)
@@ -148,27 +152,40 @@ def _arterial_input(
     """Mean enhancement of the arterial voxels, mistimed and scaled to the venous area as the vendor does."""
     curve = raw[:, voxels].mean(axis=1)
     curve = (curve - curve[:arrival].mean()) * vendor.aif_partial_volume
-    if vendor.venous_correction and vein.max() > 0.5:
+    if vein.max() > 0.5:
         largest = np.argsort(vein.reshape(-1), kind="stable")[-_VOF_VOXELS:]
         venous = raw.reshape(len(raw), -1)[:, largest].mean(axis=1)
         area = float((venous - venous[:arrival].mean()).sum()) / max(float(curve.sum()), 1e-3)
-        curve = curve * np.clip(area, 1.0, _LARGEST_VENOUS_CORRECTION)
+        tolerated = 1.0 if vendor.venous_correction else _TOLERATED_UNDERESTIMATE
+        curve = curve * np.clip(area / tolerated, 1.0, _LARGEST_VENOUS_CORRECTION)
     curve = np.interp(times_s - vendor.aif_timing_error_s, times_s, curve)
     curve[0:arrival] *= 0.2  # what is left of the noise before arrival would act as early contrast
     return np.maximum(curve, 0.0).astype(np.float32)
 
 
-def _smooth_within(frames: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
-    """In-plane Gaussian smoothing of (T, H, W, D) or (H, W, D) that takes no value from outside ``mask``."""
+def _bright_vessels(raw: NDArray[np.float32], arrival: int, aif_hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels that enhance like vessels; tissue does not reach a tenth of the arterial peak."""
+    enhancement = raw.max(axis=0) - raw[:arrival].mean(axis=0)
+    return enhancement > _VESSEL_SHARE * aif_hu.max()
+
+
+def _smooth_within(
+    frames: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """In-plane Gaussian smoothing of (T, H, W, D) or (H, W, D) that takes no value from outside ``mask``.
+
+    Returns:
+        The smooth frames, and (H, W, D) how much of the kernel lay in the mask at each voxel.
+    """
     axes = (frames.ndim - 3, frames.ndim - 2)
     weights = ndimage.gaussian_filter(mask.astype(np.float32), (sigma_px, sigma_px, 0.0), truncate=2.5)
     smooth = frames * mask
     for axis in axes:
         smooth = ndimage.gaussian_filter1d(smooth, sigma_px, axis=axis, truncate=2.5)
-    return np.divide(smooth, weights, out=smooth, where=weights > 1e-3)
+    return np.divide(smooth, weights, out=smooth, where=weights > _SMALLEST_WEIGHT), weights
 
 
-def _on_grid(values: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
+def _on_grid(values: NDArray[np.floating], mask: NDArray[np.bool_], sigma_px: float) -> NDArray[np.float32]:
     volume = np.zeros(mask.shape, dtype=np.float32)
     volume[mask] = values
-    return _smooth_within(volume, mask, sigma_px) * mask
+    return _smooth_within(volume, mask, sigma_px)[0] * mask

@@ -1,19 +1,22 @@
 """What is random about a case, as frozen dataclasses with units in the names; sampling is apart from applying.
 
-A *subject* (head, stroke and confounders) is shared by all scans of a patient; a *scan* (pose, grid, bolus, noise, vendor
-processing, DWI) is drawn anew for each. Ranges that come from ISLES 2018 are those of Wang et al. 2020, section 4: 43-64
-frames 1-2 s apart, 2-22 slices (mean 5.34) 4-12 mm apart (mean 9.48), pixels of 0.80-1.04 mm.
+A *subject* (head, stroke and confounders) is shared by all scans of a patient; a *scan* (pose, grid, bolus, noise,
+vendor processing, DWI) is drawn anew for each. Ranges that come from ISLES 2018 are those of Wang et al. 2020, section
+4: 43-64 frames 1-2 s apart, 2-22 slices (mean 5.34) 4-12 mm apart (mean 9.48), pixels of 0.80-1.04 mm.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .geometry import ORIENTATION_SIGNS
 
+_BASELINE_FRAMES = 5
+_PEAK_TO_NOISE = 25.0  # protocols with little contrast medium use more dose
 FIELD_OF_VIEW_PIXELS = 256  # ISLES 2018: pixel sizes are quoted for a 256 x 256 matrix
 
 
@@ -25,6 +28,11 @@ def _lognormal(rng: np.random.Generator, median: float, sigma: float, low: float
     return float(np.clip(median * np.exp(sigma * rng.standard_normal()), low, high))
 
 
+def _triple(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**32))
 
@@ -33,9 +41,9 @@ def _seed(rng: np.random.Generator) -> int:
 class SubjectParameters:
     """Head and healthy tissue of a patient.
 
-    Blood flow and volume of normal tissue in the middle of the ranges: grey 60 ml/100 g/min and 4 ml/100 g, white 25 and 2
-    (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: grey 37, white 29, fluid 8
-    HU (Hounsfield values of unenhanced head CT; Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012).
+    Blood flow and volume of normal tissue in the middle of the ranges: grey 60 ml/100 g/min and 4 ml/100 g, white 25
+    and 2 (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: grey 37, white
+    29, fluid 8 HU (unenhanced head CT; Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012).
     """
 
     deformation_seed: int
@@ -57,6 +65,8 @@ class SubjectParameters:
     white_hu: float
     fluid_hu: float
     skull_hu: float
+    pial_share: float
+    pial_seed: int
     texture_seed: int
     flow_texture: float
 
@@ -67,7 +77,7 @@ class SubjectParameters:
         grey_cbf, grey_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
         return cls(
             deformation_seed=_seed(rng),
-            head_scale=tuple(float(np.clip(size + rng.normal(0, 0.025), 0.92, 1.08)) for _ in range(3)),
+            head_scale=_triple(np.clip(size + rng.normal(0.0, 0.025, 3), 0.92, 1.08)),
             coarse_lattice_mm=_uniform(rng, 28, 45),
             coarse_deformation_mm=_uniform(rng, 1.5, 3.0),
             fine_lattice_mm=_uniform(rng, 10, 15),
@@ -85,6 +95,8 @@ class SubjectParameters:
             white_hu=_uniform(rng, 27, 31),
             fluid_hu=_uniform(rng, 4, 12),
             skull_hu=_uniform(rng, 800, 1500),
+            pial_share=_uniform(rng, 0.2, 0.8),
+            pial_seed=_seed(rng),
             texture_seed=_seed(rng),
             flow_texture=_uniform(rng, 0.04, 0.12),
         )
@@ -94,8 +106,8 @@ class SubjectParameters:
 class StrokeParameters:
     """Occlusion and its consequences; see :mod:`scripts.phantom.lesion` for how they act.
 
-    ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS` or "none". Volumes follow ISLES 2018: median about 15 ml,
-    from below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
+    ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
+    below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
     2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009).
     """
 
@@ -141,14 +153,14 @@ class StrokeParameters:
             deep_preference=_uniform(rng, 0.3, 1.2),
             core_roughness=_uniform(rng, 0.5, 1.0),
             penumbra_flow=_uniform(rng, 0.40, 0.70),
-            core_flow=_uniform(rng, 0.08, 0.30),
+            core_flow=_uniform(rng, 0.06, 0.26),
             core_volume_fraction=_uniform(rng, 0.25, 0.60),
             penumbra_volume_gain=_uniform(rng, 0.95, 1.25),
             penumbra_delay_s=_uniform(rng, 2.5, 7.0),
             core_extra_delay_s=_uniform(rng, 0.5, 4.0),
-            mismatch=_uniform(rng, 0.15, 0.45),
-            mismatch_offset=float(rng.normal(0.0, 0.25)),
-            reperfused_fraction=_uniform(rng, 0.3, 0.8) if rng.random() < 0.12 else 0.0,
+            mismatch=_uniform(rng, 0.06, 0.24),
+            mismatch_offset=float(rng.normal(0.0, 0.12)),
+            reperfused_fraction=_uniform(rng, 0.3, 0.8) if rng.random() < 0.08 else 0.0,
             core_edema_hu=_uniform(rng, 0.5, 5.0),
         )
 
@@ -198,7 +210,7 @@ class PoseParameters:
     def sample(cls, rng: np.random.Generator) -> PoseParameters:
         """Draw a pose."""
         return cls(
-            head_rotation_deg=tuple(float(v) for v in rng.normal(0.0, (5.0, 2.5, 4.0))),
+            head_rotation_deg=_triple(rng.normal(0.0, (5.0, 2.5, 4.0))),
             table_position_mm=(_uniform(rng, -8, 8), _uniform(rng, -8, 8), _uniform(rng, -60, 60)),
         )
 
@@ -232,9 +244,7 @@ class GridParameters:
             slice_spacing_mm=spacing_mm,
             pixel_mm=_uniform(rng, 0.80, 1.04),
             orientation=list(ORIENTATION_SIGNS)[int(rng.integers(len(ORIENTATION_SIGNS)))],
-            tilt_deg=(_uniform(rng, -15, 15), _uniform(rng, -3, 3), _uniform(rng, -3, 3))
-            if oblique
-            else (0.0, 0.0, 0.0),
+            tilt_deg=_triple(rng.uniform(-1.0, 1.0, 3) * (15.0, 3.0, 3.0) * oblique),
             slab_jitter_mm=float(rng.normal(0.0, 6.0)),
         )
 
@@ -243,8 +253,8 @@ class GridParameters:
 class BolusParameters:
     """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.haemodynamics`.
 
-    The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with shape and scale as used for perfusion
-    phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s).
+    The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with shape and scale as used for
+    perfusion phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s).
     """
 
     arrival_s: float
@@ -324,6 +334,7 @@ class VendorParameters:
     venous_correction: bool
     scale_error: float
     hides_fluid: bool
+    hides_vessels: bool
     cbf_limit_ml_100g_min: float
     cbv_limit_ml_100g: float
     mtt_limit_s: float
@@ -333,8 +344,8 @@ class VendorParameters:
     def sample(cls, rng: np.random.Generator) -> VendorParameters:
         """Draw a vendor."""
         return cls(
-            smoothing_mm=_uniform(rng, 1.6, 3.2),
-            map_smoothing_mm=_uniform(rng, 0.4, 1.4),
+            smoothing_mm=_uniform(rng, 1.3, 3.0),
+            map_smoothing_mm=_uniform(rng, 0.3, 1.2),
             time_smoothing_frames=_uniform(rng, 0.0, 0.8),
             method="osvd" if rng.random() < 0.7 else "bcsvd",
             aif_partial_volume=_uniform(rng, 0.5, 1.0) if rng.random() < 0.85 else _uniform(rng, 0.15, 0.5),
@@ -342,6 +353,7 @@ class VendorParameters:
             venous_correction=bool(rng.random() < 0.8),
             scale_error=_uniform(rng, 0.85, 1.15),
             hides_fluid=bool(rng.random() < 0.4),
+            hides_vessels=bool(rng.random() < 0.5),
             cbf_limit_ml_100g_min=_uniform(rng, 120, 250),
             cbv_limit_ml_100g=_uniform(rng, 12, 30),
             mtt_limit_s=_uniform(rng, 15, 25),
@@ -413,14 +425,20 @@ class ScanParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> ScanParameters:
-        """Draw a scan."""
-        return cls(
+        """Draw a scan with at least five frames before contrast arrives and a noise that lets tissue be seen."""
+        scan = cls(
             PoseParameters.sample(rng),
             GridParameters.sample(rng),
             BolusParameters.sample(rng),
             AcquisitionParameters.sample(rng),
             VendorParameters.sample(rng),
             DwiParameters.sample(rng),
+        )
+        bolus, acquisition = scan.bolus, scan.acquisition
+        arrival_s = max(bolus.arrival_s, _BASELINE_FRAMES * acquisition.frame_interval_s)
+        noise_hu = float(np.clip(bolus.peak_hu / _PEAK_TO_NOISE, 2.0, acquisition.noise_hu))
+        return replace(
+            scan, bolus=replace(bolus, arrival_s=arrival_s), acquisition=replace(acquisition, noise_hu=noise_hu)
         )
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..io.atomic import atomic_path
+from ..io.case import FILE_KEYS
 from ..io.nifti import read_nifti
 
 # Key, title, window and colour map of each column; DWI has its own window.
@@ -58,8 +59,8 @@ def write_preview(path: Path, root: Path, cases: list[dict[str, str]]) -> None:
 
 def _slices(root: Path, case: dict[str, str]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
     """The images of one case at the slice with most lesion, turned so that the front is up and the right is left."""
-    volumes = {}
-    for key in ("image", "cbf", "cbv", "mtt", "tmax", "dwi", "label"):
+    volumes: dict[str, NDArray[np.float32]] = {}
+    for key in FILE_KEYS:
         if key in case:
             volume = read_nifti(root / case[key], case=case["case"], key=key)
             flips = [slice(None, None, -1) if volume.affine[axis, axis] > 0 else slice(None) for axis in (0, 1)]

@@ -1,15 +1,16 @@
 """Vascular territories of the brain as soft, perturbed Voronoi regions around anchor points in MNI space.
 
 The layout follows the maps of arterial territories of Tatu et al. (Neurology 50:1699, 1998) and the digital atlas of
-Liu et al. (Scientific Data 10:74, 2023): the anterior cerebral artery (ACA) supplies the medial frontoparietal surface, the
-middle (MCA) the lateral convexity, its perforators the basal ganglia, the posterior (PCA) the occipital and inferior
-temporal lobe and the thalamus.
+Liu et al. (Scientific Data 10:74, 2023): the anterior cerebral artery (ACA) supplies the medial frontoparietal
+surface, the middle (MCA) the lateral convexity, its perforators the basal ganglia, the posterior (PCA) the occipital
+and inferior temporal lobe and the thalamus.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 ANCHORS_RIGHT: dict[str, list[tuple[float, float, float]]] = {
     "aca": [
@@ -46,12 +47,9 @@ def _mirrored(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return points * np.array([-1.0, 1.0, 1.0])
 
 
-def _nearest_mm(points_mm: NDArray[np.float32], anchors: NDArray[np.float64]) -> NDArray[np.float32]:
+def _nearest_mm(points_mm: NDArray[np.floating], anchors: NDArray[np.float64]) -> NDArray[np.float32]:
     """Distance of each of (N, 3) points to the nearest of (M, 3) anchors, (N,)."""
-    nearest = np.full(len(points_mm), np.inf, dtype=np.float32)
-    for anchor in anchors.astype(np.float32):
-        np.minimum(nearest, ((points_mm - anchor) ** 2).sum(axis=1), out=nearest)
-    return np.sqrt(nearest)
+    return cKDTree(anchors).query(points_mm)[0].astype(np.float32)
 
 
 def territory_margin_mm(points_mm: NDArray[np.floating], names: tuple[str, ...], side: str) -> NDArray[np.float32]:
@@ -74,7 +72,6 @@ def territory_margin_mm(points_mm: NDArray[np.floating], names: tuple[str, ...],
         raise ValueError(
             f"expected territories of {sorted(ANCHORS_RIGHT)} and side right|left, got {names} and {side!r}"
         )
-    points = np.asarray(points_mm, dtype=np.float32)
     own_side = {name: np.array(anchors, dtype=float) for name, anchors in ANCHORS_RIGHT.items()}
     if side == "left":
         own_side = {name: _mirrored(anchors) for name, anchors in own_side.items()}
@@ -83,4 +80,4 @@ def territory_margin_mm(points_mm: NDArray[np.floating], names: tuple[str, ...],
         [anchors for name, anchors in own_side.items() if name not in names]
         + [_mirrored(anchors) for anchors in own_side.values()]
     )
-    return 0.5 * (_nearest_mm(points, outside) - _nearest_mm(points, inside))
+    return 0.5 * (_nearest_mm(points_mm, outside) - _nearest_mm(points_mm, inside))

@@ -66,7 +66,8 @@ def report(rows: NDArray[np.float64]) -> str:
         lines += [
             f"lesion volume: median {np.median(volumes):.1f} ml, {np.mean(volumes < 10):.0%} below 10 ml, "
             f"{np.mean(volumes > 50):.0%} above 50 ml",
-            f"rCBF < {RELATIVE_CBF_THRESHOLD:.0%} within Tmax > {TMAX_THRESHOLD_S:.0f} s: mean Dice {lesions[:, 1].mean():.3f}",
+            f"rCBF < {RELATIVE_CBF_THRESHOLD:.0%} within Tmax > {TMAX_THRESHOLD_S:.0f} s: "
+            f"mean Dice {lesions[:, 1].mean():.3f}",
             f"Tmax > {TMAX_THRESHOLD_S:.0f} s: mean Dice {lesions[:, 2].mean():.3f}",
         ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class TissueState(NamedTuple):
     """Truth at the N brain voxels; float32 (N,) unless stated.
 
     Attributes:
-        index: (N,) flat indices (C order) into the grid.
+        voxels: (N,) flat indices (C order) into the grid.
         cbf: ml/100 g/min.
         cbv: ml/100 g.
         delay_s: arrival after the large arteries.
@@ -40,7 +41,7 @@ class TissueState(NamedTuple):
         leukoaraiosis: 0 to 1.
     """
 
-    index: NDArray[np.intp]
+    voxels: NDArray[np.intp]
     cbf: NDArray[np.float32]
     cbv: NDArray[np.float32]
     delay_s: NDArray[np.float32]
@@ -51,17 +52,26 @@ class TissueState(NamedTuple):
     old_infarct: NDArray[np.float32]
     leukoaraiosis: NDArray[np.float32]
 
+    def on_grid(
+        self, values: NDArray[np.floating], shape: tuple[int, ...], background: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Put (N,) values of the brain voxels into a volume of ``shape``, with ``background`` elsewhere."""
+        volume = np.full(math.prod(shape), background, dtype=np.float32)
+        volume[self.voxels] = values
+        return volume.reshape(shape)
+
 
 def build_tissue(anatomy: Anatomy, patient: PatientParameters, stroke: Stroke) -> TissueState:
     """Combine healthy tissue, stroke and confounders at every brain voxel.
 
-    Flow and volume of a voxel are the sums over its grey and white matter; fluid has neither. Edema lowers the attenuation
-    of the core by a few HU (Dzialowski et al., J Comput Assist Tomogr 28:585, 2004: about 2-4 HU in the first hours).
+    Flow and volume of a voxel are the sums over its grey and white matter; fluid has neither. Edema lowers the
+    attenuation of the core by a few HU (Dzialowski et al., J Comput Assist Tomogr 28:585, 2004: about 2-4 HU in the
+    first hours).
     """
     subject, confounders = patient.subject, patient.confounders
-    index = np.flatnonzero(anatomy.brain)
-    points_mm = anatomy.mni_mm.reshape(-1, 3)[index]
-    grey, white, fluid = (m.reshape(-1)[index] for m in (anatomy.grey, anatomy.white, anatomy.fluid))
+    voxels = np.flatnonzero(anatomy.brain)
+    points_mm = anatomy.mni_mm.reshape(-1, 3)[voxels]
+    grey, white, fluid = (m.reshape(-1)[voxels] for m in (anatomy.grey, anatomy.white, anatomy.fluid))
     effect = stroke.effect(points_mm)
     old_infarct = _old_infarct(points_mm, confounders)
     leukoaraiosis = _leukoaraiosis(points_mm, confounders) * white
@@ -80,7 +90,7 @@ def build_tissue(anatomy: Anatomy, patient: PatientParameters, stroke: Stroke) -
     attenuation_hu += old_infarct * (subject.fluid_hu + 4.0 - attenuation_hu)
     fluid_share = np.clip(fluid, 0.0, 1.0)
     return TissueState(
-        index=index,
+        voxels=voxels,
         cbf=(grey * subject.grey_cbf_ml_100g_min + white * subject.white_cbf_ml_100g_min) * flow * texture,
         cbv=(grey * subject.grey_cbv_ml_100g + white * subject.white_cbv_ml_100g) * volume * texture,
         delay_s=(normal_delay_s + effect.delay_s + hemisphere * confounders.carotid_delay_s).astype(np.float32),

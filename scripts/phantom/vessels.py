@@ -1,8 +1,9 @@
 """Centre lines of the large intracranial vessels in MNI space and their rasterised volume fractions.
 
-The courses are schematic: they follow the usual anatomy (Osborn, Diagnostic Cerebral Angiography, 2nd ed. 1999) in MNI152
-coordinates (mm, RAS), and radii are typical luminal radii (Krabbe-Hartkamp et al., Radiology 207:103, 1998: ICA 2.3 mm,
-M1 1.4 mm, A1 1.2 mm, P1 1.1 mm, basilar 1.6 mm). Each lateral vessel is given for the right side and mirrored.
+The courses are schematic: they follow the usual anatomy (Osborn, Diagnostic Cerebral Angiography, 2nd ed. 1999) in
+MNI152 coordinates (mm, RAS), and radii are typical luminal radii (Krabbe-Hartkamp et al., Radiology 207:103, 1998: ICA
+2.3 mm, M1 1.4 mm, A1 1.2 mm, P1 1.1 mm, basilar 1.6 mm). Each lateral vessel is given for the right side and
+mirrored.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..io.atomic import write_json
 from ..io.isles2018 import MODALITIES
@@ -39,7 +40,7 @@ def write_case(case: PhantomCase, root: Path, name: str, number: int, *, with_dw
             write_nifti(folder / f"{key}.nii", volume, case.grid.affine, description=_DESCRIPTION)
         write_json(folder / "parameters.json", {"case": name, **case.description})
     frame_interval_s = float(case.series.frame_times_s[1] - case.series.frame_times_s[0])
-    volumes = {
+    volumes: dict[str, NDArray] = {
         "image": case.series.hu.transpose(1, 2, 3, 0),
         "cbf": case.maps.cbf,
         "cbv": case.maps.cbv,
@@ -64,7 +65,7 @@ def write_case(case: PhantomCase, root: Path, name: str, number: int, *, with_dw
 
 @contextmanager
 def _appearing_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target``; it takes that name when the block ends well, and is removed otherwise."""
+    """Give a temporary folder beside ``target``; it takes that name when the block ends well, else it is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
