@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .anatomy import Anatomy
-from .fields import SmoothField
+from .fields import SmoothField, correlated_noise
 from .haemodynamics import CurveTable
 from .parameters import AcquisitionParameters, BolusParameters, SubjectParameters
 from .tissue import TissueState
@@ -172,27 +171,6 @@ def _rigid(image: NDArray[np.float32], shift_px: NDArray[np.float64], angle_rad:
     return moved[0].numpy().transpose(1, 2, 0)
 
 
-def correlated_noise(
-    shape: tuple[int, ...], correlation_px: float, rng: np.random.Generator, axes: tuple[int, int] = (1, 2)
-) -> NDArray[np.float32]:
-    """Gaussian noise of unit standard deviation, blurred in the plane like a reconstruction kernel does.
-
-    Args:
-        shape: of the result.
-        correlation_px: standard deviation of the Gaussian kernel in pixels.
-        rng: source of randomness.
-        axes: the two in-plane axes.
-    """
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    taps = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (taps / correlation_px) ** 2)
-    # White noise filtered with weights w has the standard deviation sqrt(sum w^2); with this norm it stays one.
-    kernel /= np.sqrt((kernel**2).sum())
-    for axis in axes:
-        noise = ndimage.correlate1d(noise, kernel, axis=axis, mode="wrap")
-    return noise
-
-
 def _add_noise(
     frames: NDArray[np.float32], anatomy: Anatomy, acquisition: AcquisitionParameters, rng: np.random.Generator
 ) -> None:
@@ -200,4 +178,4 @@ def _add_noise(
     distance_mm = np.clip(anatomy.outside_mm, -60.0, 20.0)
     profile = np.float32(acquisition.noise_hu) * (0.85 - 0.0035 * distance_mm)
     for frame in frames:
-        frame += correlated_noise(frame.shape, acquisition.noise_correlation_px, rng, axes=(0, 1)) * profile
+        frame += correlated_noise(frame.shape, acquisition.noise_correlation_px, rng) * profile

@@ -21,7 +21,7 @@ from .geometry import Grid, rotation_matrix
 from .parameters import PoseParameters, SubjectParameters
 from .vessels import ARTERIES_MEDIAN, ARTERIES_RIGHT, VEINS_MEDIAN, VEINS_RIGHT, both_sides, rasterise
 
-_DISPLACEMENT_STRIDE = 4
+_DISPLACEMENT_STEP_MM = 4.2  # well below the lattices of the deformation
 _SUBPLANE_MM = 3.0
 _SHELL_VOXEL_MM = 3
 _SHELL_MARGIN_VOXELS = 15
@@ -133,9 +133,9 @@ class Deformation:
     def template_mm(self, grid: Grid, subplanes: int = 1) -> NDArray[np.float32]:
         """Template positions of every voxel of ``grid``, (H, W, D * subplanes, 3).
 
-        The smooth displacement is evaluated on every fourth voxel and interpolated linearly between them.
+        The smooth displacement is evaluated every few millimetres and interpolated linearly between.
         """
-        stride = _DISPLACEMENT_STRIDE
+        stride = max(1, int(_DISPLACEMENT_STEP_MM / float(grid.spacing_mm[:2].max())))
         coarse = self.displacement(self.affine(grid.world_mm(stride, subplanes)))
         height, width, planes = coarse.shape[:3]
         nodes = torch.from_numpy(coarse.reshape(height, width, planes * 3)).permute(2, 0, 1)[None]

@@ -19,7 +19,7 @@ from .tissue import TissueState, build_tissue
 
 _SLAB_Z_MM = 16.0  # template height of the middle of a usual slab: basal ganglia and ventricles
 _SLAB_LIMITS_MM = (-5.0, 45.0)
-_LESION_PULL = 0.7  # how far the slab is moved towards the lesion
+_LESION_PULL = 0.85  # how far the slab is moved towards the lesion
 _RATER_SMOOTHING_PX = 0.7
 _LARGEST_FLUID_SHARE = 0.75  # of a voxel that a rater still outlines
 
@@ -135,5 +135,6 @@ def _truth(anatomy: Anatomy, tissue: TissueState, maps: VendorMaps) -> dict[str,
         "penumbra": np.clip(tissue.starved - tissue.core, 0.0, 1.0),
         "old_infarct": tissue.old_infarct,
     }
-    volumes = {name: tissue.on_grid(value, anatomy.brain.shape) for name, value in values.items()}
-    return {**volumes, "brain": anatomy.brain, "aif": maps.aif_mask}
+    volumes: dict[str, NDArray] = {name: tissue.on_grid(value, anatomy.brain.shape) for name, value in values.items()}
+    vessels = np.minimum(anatomy.artery + anatomy.vein, 1.0)
+    return {**volumes, "vessels": vessels, "brain": anatomy.brain, "aif": maps.aif_mask}

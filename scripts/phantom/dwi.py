@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .anatomy import Anatomy
-from .fields import SmoothField
+from .fields import SmoothField, correlated_noise
 from .parameters import DwiParameters
 from .tissue import TissueState
 
+_NOISE_CORRELATION_PX = 0.5
 _SCALP_MM = (6.0, 14.0)  # where fat that escapes suppression lies outside the brain's surface
 
 
@@ -48,9 +49,7 @@ def simulate_dwi(
     image += np.float32(parameters.residual_scalp) * rim.astype(np.float32)
     blur_px = parameters.blur_mm / pixel_mm
     image = ndimage.gaussian_filter(image, (blur_px, blur_px, 0.0))
-    real, imaginary = (
-        ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (0.5, 0.5, 0.0)) for _ in range(2)
-    )
-    # The interpolation from the MR grid has blurred the noise; 1.9 restores its standard deviation at 0.5 pixels.
-    noise = np.float32(parameters.noise * 1.9)
+    # The interpolation from the MR grid has blurred the noise.
+    real, imaginary = (correlated_noise(shape, _NOISE_CORRELATION_PX, rng) for _ in range(2))
+    noise = np.float32(parameters.noise)
     return np.hypot(image + noise * real, noise * imaginary) * np.float32(parameters.gain)

@@ -47,3 +47,24 @@ class SmoothField:
 def sigmoid(x: NDArray[np.floating]) -> NDArray[np.float32]:
     """The logistic function, safe for any magnitude, as float32."""
     return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
+
+
+def correlated_noise(
+    shape: tuple[int, ...], correlation_px: float, rng: np.random.Generator, axes: tuple[int, int] = (0, 1)
+) -> NDArray[np.float32]:
+    """Gaussian noise of unit standard deviation, blurred in the plane like a reconstruction kernel does.
+
+    Args:
+        shape: of the result.
+        correlation_px: standard deviation of the Gaussian kernel in pixels.
+        rng: source of randomness.
+        axes: the two in-plane axes.
+    """
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    taps = np.arange(-3, 4)
+    kernel = np.exp(-0.5 * (taps / correlation_px) ** 2)
+    # White noise filtered with weights w has the standard deviation sqrt(sum w^2); with this norm it stays one.
+    kernel /= np.sqrt((kernel**2).sum())
+    for axis in axes:
+        noise = ndimage.correlate1d(noise, kernel, axis=axis, mode="wrap")
+    return noise

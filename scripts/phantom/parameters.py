@@ -245,7 +245,7 @@ class GridParameters:
             pixel_mm=_uniform(rng, 0.80, 1.04),
             orientation=list(ORIENTATION_SIGNS)[int(rng.integers(len(ORIENTATION_SIGNS)))],
             tilt_deg=_triple(rng.uniform(-1.0, 1.0, 3) * (15.0, 3.0, 3.0) * oblique),
-            slab_jitter_mm=float(rng.normal(0.0, 6.0)),
+            slab_jitter_mm=float(rng.normal(0.0, min(6.0, 0.2 * n_slices * spacing_mm))),
         )
 
 

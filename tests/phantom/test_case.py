@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scripts.phantom.acquisition import _rigid, baseline_hu, correlated_noise
+from scripts.phantom.acquisition import _rigid, baseline_hu
 from scripts.phantom.anatomy import Deformation, build_anatomy
 from scripts.phantom.case import sample_patient, sample_scan, scan_grid, simulate_case
 from scripts.phantom.dwi import simulate_dwi
+from scripts.phantom.fields import correlated_noise
 from scripts.phantom.geometry import Grid
 from scripts.phantom.lesion import Stroke
 from scripts.phantom.parameters import ConfounderParameters
@@ -55,16 +56,18 @@ def test_attenuation_of_tissue_bone_and_air(m1_case):
 
 
 def test_maps_follow_the_truth_where_the_signal_is_clean(m1_case):
-    """Smooth regions away from vessels: the vendor's values agree with the true ones but for its regularisation."""
+    """Away from vessels the vendor's values agree with the true ones but for its smoothing and regularisation."""
     truth = m1_case.truth
-    tissue = ndimage.binary_erosion(truth["cbf"] > 8.0, iterations=1) & (truth["cbv"] < 6)
-    for name, tolerance in (("cbf", 0.35), ("cbv", 0.35)):
+    tissue = (truth["cbf"] > 8.0) & ~ndimage.binary_dilation(truth["vessels"] > 0.05, np.ones((3, 3, 1)))
+    for name, tolerance in (("cbf", 0.35), ("cbv", 0.25), ("mtt", 0.5)):
         measured, true = getattr(m1_case.maps, name)[tissue], truth[name][tissue]
-        assert np.corrcoef(measured, true)[0, 1] > 0.6
         assert np.median(measured / true) == pytest.approx(1.0, abs=tolerance)
-    delayed = tissue & (truth["tmax"] > 5.0)
-    assert delayed.any()
-    assert np.median(m1_case.maps.tmax[delayed]) > np.median(m1_case.maps.tmax[tissue & (truth["tmax"] < 2)]) + 2.0
+    for name in ("cbf", "cbv"):
+        assert np.corrcoef(getattr(m1_case.maps, name)[tissue], truth[name][tissue])[0, 1] > 0.8
+    delayed, prompt = (
+        np.median(m1_case.maps.tmax[tissue & region]) for region in (truth["tmax"] > 5, truth["tmax"] < 2)
+    )
+    assert delayed > prompt + 2.0
 
 
 def test_label_is_where_flow_is_low_and_dwi_bright(m1_case):
@@ -136,7 +139,7 @@ def test_matrix_must_be_sensible(m1_patient, quiet_scan):
 
 @pytest.mark.parametrize("correlation_px", [0.5, 0.9])
 def test_noise_has_unit_variance_and_the_correlation_of_its_kernel(correlation_px):
-    noise = correlated_noise((12, 128, 128), correlation_px, np.random.default_rng(0))
+    noise = correlated_noise((12, 128, 128), correlation_px, np.random.default_rng(0), axes=(1, 2))
     assert noise.std() == pytest.approx(1.0, abs=0.02)
     neighbours = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
     taps = np.arange(-3, 4)

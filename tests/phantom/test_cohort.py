@@ -63,7 +63,7 @@ def test_headers(cohort):
 
 def test_truth_lies_apart(cohort):
     names = {file.name for file in (cohort / "truth" / "case_1").iterdir()}
-    expected = {"cbf", "cbv", "mtt", "tmax", "core", "penumbra", "brain", "aif", "old_infarct"}
+    expected = {"cbf", "cbv", "mtt", "tmax", "core", "penumbra", "brain", "aif", "old_infarct", "vessels"}
     assert names == {f"{name}.nii" for name in expected} | {"parameters.json"}
 
 
