@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import io_orientation
 
 from ..io.atomic import atomic_path, write_json
 from .case import METRICS, case_metrics
@@ -90,12 +91,16 @@ def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
     images = {key: _volume(item, key) for key in ("pred", "label")}
     if "pseudo_dwi" in item and "dwi" in item and bool(item.get("has_dwi", True)):
         images |= {key: _volume(item, key) for key in ("pseudo_dwi", "dwi")}
+    affine = np.asarray(affine, dtype=float)
+    # SSIM and the surroundings of the lesion are measured in the slice, wherever the file has its slice axis.
+    slice_axis = int(io_orientation(affine)[:, 0].tolist().index(2))
+    images = {key: np.moveaxis(image, slice_axis, 2) for key, image in images.items()}
     return {
         "case": str(item["case"]),
         **case_metrics(
             images["pred"] > 0.5,
             images["label"] > 0.5,
-            voxel_sizes(np.asarray(affine, dtype=float)),
+            np.append(np.delete(voxel_sizes(affine), slice_axis), voxel_sizes(affine)[slice_axis]),
             pseudo_dwi=images.get("pseudo_dwi"),
             dwi=images.get("dwi"),
         ),

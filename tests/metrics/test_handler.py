@@ -102,6 +102,20 @@ def test_the_affine_may_be_a_key() -> None:
     assert handler.rows[0]["volume_ml"] == pytest.approx(voxels * 0.9 * 0.8 * 6 / 1000)
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+def test_the_slice_axis_is_where_the_affine_says(axes: tuple[int, int, int]) -> None:
+    batch, output = ITEMS[0]
+    affine = np.eye(4)
+    affine[:3, :3] = AFFINE.numpy()[:3, axes]
+    handler = CaseMetrics()
+    turned = {
+        key: value.permute(0, *(a + 1 for a in axes)) for key, value in {**batch, **output}.items() if key != "case"
+    }
+    evaluate(handler, [({"case": "case_1", "affine": affine, **turned}, {}), ({**batch, "case": "case_2"}, output)])
+    first, second = ({k: v for k, v in row.items() if isinstance(v, float)} for row in handler.rows)
+    assert first == pytest.approx(second, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
