@@ -43,6 +43,15 @@ def _channel_affine(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Non
     )
 
 
+def _broadcasts(x: Tensor) -> bool:
+    """Whether elementwise operations vectorise over (N, C) coefficients: channels innermost, one type for all."""
+    return x.dtype == _statistics_dtype(x) and _memory_format(x) == torch.channels_last
+
+
+def _pixels(coefficients: Tensor) -> Tensor:
+    return coefficients[:, :, None, None]
+
+
 def instance_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each item and channel, shape (N, C), in float32 for half-precision ``x``."""
     x = x.contiguous(memory_format=_memory_format(x))
@@ -57,6 +66,8 @@ def instance_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``x * scale + shift`` with coefficients of shape (N, C), in the type and memory format of ``x``."""
     x = x.contiguous(memory_format=_memory_format(x))
     y = torch.empty_like(x)
+    if _broadcasts(x):
+        return torch.addcmul(_pixels(shift), x, _pixels(scale), out=y)
     for item, out, (a, b) in zip(_items(x), _items(y), _rows(x, scale, shift), strict=True):
         _channel_affine(item, a, b, out)
     return y
@@ -80,10 +91,14 @@ def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Ten
     x = x.contiguous(memory_format=_memory_format(x))
     grad_y = grad_y.contiguous(memory_format=_memory_format(x))
     grad_x = torch.empty_like(x)
-    parts = zip(_items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift), strict=True)
-    for item, grad, out, (a, p, q) in parts:
+    if _broadcasts(x):
+        torch.addcmul(_pixels(shift), x, _pixels(slope), out=grad_x)
+        return grad_x.addcmul_(grad_y, _pixels(scale))
+    no_shift = torch.zeros_like(shift)
+    scaled = torch.empty_like(_items(x)[0])
+    parts = zip(_items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift, no_shift), strict=True)
+    for item, grad, out, (a, p, q, zero) in parts:
         _channel_affine(item, p, q, out)
-        scaled = torch.empty_like(grad)
-        _channel_affine(grad, a, torch.zeros_like(a), scaled)
+        _channel_affine(grad, a, zero, scaled)
         out.add_(scaled)
     return grad_x
