@@ -15,7 +15,18 @@ from scripts.metrics import CLINICAL_RULES, METRICS, ThresholdRule, best_rule, c
 
 from .plots import plot_results
 from .report import Method, Provenance, results_page
-from .steps import PHANTOM, ROOT, commit, describe_data, ensure_data, load_cases, machine, run_workflow
+from .steps import (
+    PHANTOM,
+    ROOT,
+    WEIGHTS,
+    check_weights,
+    commit,
+    describe_data,
+    ensure_data,
+    load_cases,
+    machine,
+    run_workflow,
+)
 
 HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
 
@@ -37,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ROOT / "data" / "phantom",
         help="data set on which the best threshold is chosen (section training); default: the default phantom",
     )
-    parser.add_argument("--ckpt-path", type=Path, default=ROOT / "models" / "model.pt", help="weights to evaluate")
+    parser.add_argument("--ckpt-path", type=Path, default=WEIGHTS, help="weights to evaluate")
     parser.add_argument("--eval-dir", type=Path, default=ROOT / "eval" / "results", help="folder for metrics.csv")
     parser.add_argument("--metrics", type=Path, help="take this metrics.csv in the place of a new evaluation")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md", help="default: docs/results.md")
@@ -45,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, compare, and write the page with its picture."""
-    if not args.ckpt_path.is_file():
-        raise FileNotFoundError(f"ckpt_path '{args.ckpt_path}': expected the weights, got nothing there")
+    check_weights(args.ckpt_path)
     test_list = ensure_data(args.dataset_dir, (0, 0, TEST_CASES), TEST_SEED)
     training_list = ensure_data(args.training_dir, TRAINING_COUNTS, TRAINING_SEED)
     methods = [Method("this bundle", network_rows(args))]

@@ -18,6 +18,7 @@ from scripts.phantom import generate_cohort
 from scripts.workflow.case_dataset import root_error
 
 ROOT = Path(bundle_root())
+WEIGHTS = ROOT / "models" / "model.pt"
 DATALIST, PHANTOM = "datalist.json", "phantom.json"
 
 
@@ -36,6 +37,17 @@ def ensure_data(folder: Path, counts: tuple[int, int, int], seed: int, *, worker
     return folder / DATALIST
 
 
+def check_weights(ckpt_path: Path) -> Path:
+    """The path itself, if there is a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not ckpt_path.is_file():
+        raise FileNotFoundError(f"ckpt_path '{ckpt_path}': expected the weights, got nothing there")
+    return ckpt_path
+
+
 def describe_data(folder: Path) -> str:
     """How a data set was made, in words."""
     marker = folder / PHANTOM
@@ -52,7 +64,7 @@ def run_workflow(name: str, **overrides: Any) -> None:
 
     Args:
         name: of the config, for example `evaluate`.
-        overrides: keys of the config; a value of None leaves the config's own.
+        overrides: keys of the config.
 
     Raises:
         CaseError, DatasetError, FileNotFoundError: what is wrong with the data; MONAI's wrapper is taken off.
@@ -61,7 +73,7 @@ def run_workflow(name: str, **overrides: Any) -> None:
         config_file=str(ROOT / "configs" / f"{name}.json"),
         workflow_type="train" if name == "train" else "inference",
         logging_file=False,
-        **{key: value for key, value in overrides.items() if value is not None},
+        **overrides,
     )
     try:
         workflow.initialize()
