@@ -48,7 +48,7 @@ def split_cases(
     if not cases:
         raise ValueError("cases: expected at least one case, got none")
     groups = _group_by_subject(cases)
-    wanted = _scale_counts(counts, len(cases))
+    wanted = scale_counts(counts, len(cases))
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(groups))
     sizes = np.array([len(groups[i]) for i in order])
@@ -90,16 +90,15 @@ def k_folds(cases: Sequence[Case], folds: int, seed: int = 0) -> list[list[dict[
     return [[dict(cases[i]) for i in sorted(fold)] for fold in members]
 
 
-def _group_by_subject(cases: Sequence[Case]) -> list[list[int]]:
-    """The indices of each subject's cases."""
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for index, case in enumerate(cases):
-        groups[subject_of(case)].append(index)
-    return list(groups.values())
+def scale_counts(counts: Sequence[int], total: int) -> list[int]:
+    """Counts in the same proportions that sum to `total`.
 
+    Largest remainders; where there are enough cases, every section that is wanted gets one at least.
 
-def _scale_counts(counts: Sequence[int], total: int) -> list[int]:
-    """Counts of the same proportions that sum to `total` (largest remainders); no wanted section is left empty."""
+    Args:
+        counts: not negative, and not all zero.
+        total: the sum of the result.
+    """
     exact = np.array(counts) * total / sum(counts)
     scaled = np.floor(exact).astype(int)
     remainders = np.argsort(-(exact - scaled), kind="stable")
@@ -109,6 +108,14 @@ def _scale_counts(counts: Sequence[int], total: int) -> list[int]:
             scaled[scaled.argmax()] -= 1
             scaled[empty] += 1
     return scaled.tolist()
+
+
+def _group_by_subject(cases: Sequence[Case]) -> list[list[int]]:
+    """The indices of each subject's cases."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, case in enumerate(cases):
+        groups[subject_of(case)].append(index)
+    return list(groups.values())
 
 
 def _assign(sizes: NDArray[np.int_], wanted: Sequence[int], rng: np.random.Generator) -> list[int]:
