@@ -95,12 +95,14 @@ def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
     # SSIM and the surroundings of the lesion are measured in the slice, wherever the file has its slice axis.
     slice_axis = int(io_orientation(affine)[:, 0].tolist().index(2))
     images = {key: np.moveaxis(image, slice_axis, 2) for key, image in images.items()}
+    spacing_mm = voxel_sizes(affine).tolist()
+    spacing_mm.append(spacing_mm.pop(slice_axis))
     return {
         "case": str(item["case"]),
         **case_metrics(
             images["pred"] > 0.5,
             images["label"] > 0.5,
-            np.append(np.delete(voxel_sizes(affine), slice_axis), voxel_sizes(affine)[slice_axis]),
+            spacing_mm,
             pseudo_dwi=images.get("pseudo_dwi"),
             dwi=images.get("dwi"),
         ),
