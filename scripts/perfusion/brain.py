@@ -45,9 +45,9 @@ def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
     smooth = smooth_within(first, measured, _DENOISING_MM, spacing_mm)
     soft = measured & (smooth > _SOFT_TISSUE_HU[0]) & (smooth < _SOFT_TISSUE_HU[1])
     soft &= _inside_skull(smooth > _BONE_HU, spacing_mm)
-    loose = ~_grow(~soft, _BRIDGE_MM, spacing_mm)
+    loose = ~grow(~soft, _BRIDGE_MM, spacing_mm)
     core = _large_pieces(loose.cpu().numpy())
-    brain = _grow(torch.from_numpy(core).to(series.device), _BRIDGE_MM + 1.0, spacing_mm) & soft
+    brain = grow(torch.from_numpy(core).to(series.device), _BRIDGE_MM + 1.0, spacing_mm) & soft
     return torch.from_numpy(_fill_slices(brain.cpu().numpy())).to(series.device)
 
 
@@ -76,7 +76,7 @@ def check_series(series: Tensor, spacing_mm: Spacing) -> None:
         raise ValueError(f"spacing_mm must be three positive numbers, got {spacing_mm}")
 
 
-def _grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
+def grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
     """Dilate (H, W, D) in the plane by an octagon: a square, then a diamond, of half the radius each."""
     slices = mask.permute(2, 0, 1)[:, None].float()
     steps = [max(1, round(radius_mm / size)) for size in spacing_mm[:2]]
@@ -87,9 +87,9 @@ def _grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
 
 def _inside_skull(bone: Tensor, spacing_mm: Spacing) -> Tensor:
     """What bone encloses in each slice, or everything where it encloses too little to be a skull."""
-    closed = _grow(bone, _SKULL_GAP_MM / 2, spacing_mm).cpu().numpy()
+    closed = grow(bone, _SKULL_GAP_MM / 2, spacing_mm).cpu().numpy()
     inside = _fill_slices(closed) & ~closed
-    inside = _grow(torch.from_numpy(inside).to(bone.device), _SKULL_GAP_MM / 2, spacing_mm) & ~bone
+    inside = grow(torch.from_numpy(inside).to(bone.device), _SKULL_GAP_MM / 2, spacing_mm) & ~bone
     slice_has_skull = inside.sum(dim=(0, 1)) * spacing_mm[0] * spacing_mm[1] > 2000.0
     return inside | ~slice_has_skull
 

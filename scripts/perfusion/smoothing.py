@@ -9,6 +9,7 @@ Spacing = tuple[float, float, float]
 
 _REACH = 3.0  # standard deviations of the Gaussian kernel
 _FRAMES_AT_ONCE = 8
+_SMALLEST_WEIGHT = 0.05  # of the kernel, whose middle weighs 1
 
 
 class MaskedGrid:
@@ -27,12 +28,18 @@ class MaskedGrid:
         rows, columns, slices = (torch.nonzero(mask.any(dim=axes)).squeeze(-1) for axes in ((2, 1), (2, 0), (1, 0)))
         first = [int(line[0]) if len(line) else 0 for line in (rows, columns, slices)]
         last = [int(line[-1]) + 1 if len(line) else 0 for line in (rows, columns, slices)]
-        self._box = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
+        self._box: tuple[slice, ...] = tuple(slice(low, high) for low, high in zip(first, last, strict=True))
         self._inside = _file_order(mask[self._box]).contiguous()
         self._index = torch.nonzero(self._inside.reshape(-1)).squeeze(1)
         self.count = len(self._index)
 
-    def curves(self, frames: Tensor, sigma_mm: float = 0.0, spacing_mm: Spacing = (1.0, 1.0, 1.0)) -> Tensor:
+    def curves(
+        self,
+        frames: Tensor,
+        sigma_mm: float = 0.0,
+        spacing_mm: Spacing = (1.0, 1.0, 1.0),
+        source: Tensor | None = None,
+    ) -> Tensor:
         """Values (T, N) of frames (T, H, W, D), each slice smoothed by a Gaussian normalised within the mask.
 
         Along a row and along a column the Gaussian is a banded matrix, so two matrix products smooth all slices at
@@ -42,6 +49,8 @@ class MaskedGrid:
             frames: (T, H, W, D) of any real type.
             sigma_mm: standard deviation of the Gaussian; 0 for none.
             spacing_mm: voxel size along H, W and D.
+            source: boolean (H, W, D), the voxels whose values are used; the whole mask if None. A voxel with none of
+                them in reach becomes zero.
 
         Returns:
             float32 (T, N).
@@ -56,21 +65,23 @@ class MaskedGrid:
             _gaussian_matrix(size, sigma_mm / pixel_mm, frames.device)
             for size, pixel_mm in zip(boxed.shape[1:3], spacing_mm, strict=False)
         )
-        weight = (along_w @ (self._inside.float() @ along_h)).reshape(-1)[self._index]
+        used = self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
+        weight = (along_w @ (used.float() @ along_h)).reshape(-1)[self._index]
         nothing = values.new_zeros(())
         for start in range(0, len(frames), _FRAMES_AT_ONCE):
             part = slice(start, start + _FRAMES_AT_ONCE)
-            slices = torch.where(self._inside, _file_order(boxed[part]).float(), nothing)
+            slices = torch.where(used, _file_order(boxed[part]).float(), nothing)
             smooth = along_w @ (slices @ along_h)
             torch.index_select(smooth.reshape(len(smooth), -1), 1, self._index, out=values[part])
-        return values.div_(weight)
+        return values.mul_(torch.where(weight > _SMALLEST_WEIGHT, 1 / weight, nothing))
 
     def volume(self, values: Tensor) -> Tensor:
         """Put values (..., N) on the grid (..., H, W, D), zero outside the mask."""
         grid = values.new_zeros((*values.shape[:-1], *self.mask.shape))
         boxed = torch.zeros((*values.shape[:-1], self._inside.numel()), dtype=values.dtype, device=values.device)
         boxed[..., self._index] = values
-        grid[(..., *self._box)] = _file_order(boxed.reshape(*values.shape[:-1], *self._inside.shape))
+        rows, columns, slices = self._box
+        grid[..., rows, columns, slices] = _file_order(boxed.reshape(*values.shape[:-1], *self._inside.shape))
         return grid
 
 

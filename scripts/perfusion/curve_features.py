@@ -1,0 +1,71 @@
+"""What makes a curve that of an artery or a vein: height, arrival, width, roughness, area."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_FOOT_SHARE = 0.2  # of the peak; the arrival is the crossing before the peak
+_NOISE_TAPS = (0.25, 0.5, 0.25)
+
+
+class CurveFeatures(NamedTuple):
+    """Features of curves, tensors of shape (N,)."""
+
+    peak_hu: Tensor
+    """Largest enhancement after smoothing over three frames, HU."""
+    peak_s: Tensor
+    """Its time, s."""
+    arrival_s: Tensor
+    """Time at which the curve last rises through a fifth of its peak before it, s."""
+    width_s: Tensor
+    """Full width at half maximum, s; to the end of the series where it does not fall that far."""
+    roughness: Tensor
+    """Mean absolute second difference of the unsmoothed curve over its peak."""
+    area_hu_s: Tensor
+    """Area under the curve, HU s."""
+
+
+def curve_features(curves: Tensor, dt_s: float) -> CurveFeatures:
+    """Describe enhancement curves.
+
+    Args:
+        curves: (T, N) enhancement over the baseline in HU.
+        dt_s: time between frames in s.
+    """
+    smooth = smooth_in_time(curves)
+    peak_hu, peak = smooth.max(dim=0)
+    frame = torch.arange(len(curves), device=curves.device)[:, None]
+    rise = _last_below(smooth, _FOOT_SHARE * peak_hu, frame < peak)
+    half_before = _last_below(smooth, 0.5 * peak_hu, frame < peak)
+    half_after = len(curves) - 1 - _last_below(smooth.flip(0), 0.5 * peak_hu, frame < len(curves) - 1 - peak)
+    bend = curves[2:] - 2 * curves[1:-1] + curves[:-2]
+    return CurveFeatures(
+        peak_hu,
+        peak * dt_s,
+        rise * dt_s,
+        (half_after - half_before) * dt_s,
+        bend.abs().mean(dim=0) / peak_hu.clamp_min(1e-3),
+        curves.sum(dim=0) * dt_s,
+    )
+
+
+def smooth_in_time(curves: Tensor) -> Tensor:
+    """Weight every frame and its neighbours by 1/4, 1/2, 1/4; curves (T, N), the ends repeated."""
+    before = torch.cat([curves[:1], curves[:-1]])
+    after = torch.cat([curves[1:], curves[-1:]])
+    side, middle, _ = _NOISE_TAPS
+    return middle * curves + side * (before + after)
+
+
+def _last_below(curves: Tensor, level: Tensor, allowed: Tensor) -> Tensor:
+    """Place, between frames, where curves (T, N) last rise through `level` (N,) in the allowed frames; 0 if nowhere."""
+    below = (curves <= level) & allowed
+    place = torch.arange(1, len(curves) + 1, device=curves.device)[:, None]
+    last = (below * place).amax(dim=0) - 1
+    start = last.clamp_min(0)[None]
+    low, high = curves.gather(0, start)[0], curves.gather(0, (start + 1).clamp_max(len(curves) - 1))[0]
+    share = ((level - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return torch.where(last >= 0, last + share, 0.0)

@@ -1,0 +1,81 @@
+"""From attenuation to enhancement: even frame times, arrival of contrast, subtraction of the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_UNEVEN_SHARE = 0.02  # of a frame interval; smaller deviations are rounding in the header
+_VESSEL_SHARE = 0.005  # of the voxels, those that change most
+_FEWEST_VESSEL_VOXELS = 20
+_ARRIVAL_SHARE = 0.05  # of the vessels' peak
+_ARTERIAL_LEAD_S = 2.0
+_SHORTEST_SERIES = 3
+
+
+def even_frames(series: Tensor, times_s: float | Sequence[float]) -> tuple[Tensor, float]:
+    """Resample a series to frames that are evenly spaced in time.
+
+    Args:
+        series: (T, ...) frames.
+        times_s: the time of every frame in s, rising, or the time between frames.
+
+    Returns:
+        The series, resampled by linear interpolation at the median interval where the times are uneven and untouched
+        otherwise, and the time between its frames in s.
+
+    Raises:
+        ValueError: there are fewer than 3 frames, or the times are not one per frame, finite and rising.
+    """
+    n_frames = len(series)
+    if n_frames < _SHORTEST_SERIES:
+        raise ValueError(f"series must have at least {_SHORTEST_SERIES} frames, got {n_frames}")
+    if isinstance(times_s, (int, float)):
+        if not (math.isfinite(times_s) and times_s > 0):
+            raise ValueError(f"times_s must be a positive time between frames or one time per frame, got {times_s}")
+        return series, float(times_s)
+    times = torch.as_tensor(times_s, dtype=torch.float64)
+    steps = times.diff()
+    if times.shape != (n_frames,) or not torch.isfinite(times).all() or not (steps > 0).all():
+        raise ValueError(f"times_s must be {n_frames} rising times, one per frame, got {list(times_s)}")
+    dt_s = float(steps.median())
+    if float((steps - dt_s).abs().max()) <= _UNEVEN_SHARE * dt_s:
+        return series, float(steps.mean())
+    wanted = times[0] + dt_s * torch.arange(int((times[-1] - times[0]) / dt_s + 1e-6) + 1, dtype=torch.float64)
+    after = torch.searchsorted(times, wanted).clamp(1, n_frames - 1)
+    share = ((wanted - times[after - 1]) / steps[after - 1]).to(series.device, torch.float32)
+    share = share.reshape(-1, *[1] * (series.ndim - 1))
+    after = after.to(series.device)
+    return torch.lerp(series[after - 1].float(), series[after].float(), share), dt_s
+
+
+def arrival_frame(series: Tensor, brain: Tensor, dt_s: float) -> int:
+    """Number of frames before contrast arrives anywhere in the brain, at least 1.
+
+    The voxels that change most are vessels. Their mean stays above a twentieth of its peak from some frame on; the
+    first artery is about 2 s ahead of that mean.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        brain: boolean (H, W, D), not empty.
+        dt_s: time between frames in s.
+    """
+    lowest, highest = torch.aminmax(series, dim=0)
+    change = torch.where(brain, (highest - lowest).float(), -1.0).reshape(-1)
+    count = min(int(brain.sum()), max(_FEWEST_VESSEL_VOXELS, round(_VESSEL_SHARE * int(brain.sum()))))
+    vessels = series.reshape(len(series), -1)[:, change.topk(count).indices].float().mean(dim=1)
+    peak = int(vessels.argmax())
+    low = float(vessels[: peak + 1].min())
+    quiet = torch.nonzero(vessels[:peak] <= low + _ARRIVAL_SHARE * (float(vessels[peak]) - low))
+    rising = int(quiet[-1]) + 1 if len(quiet) else 1
+    return max(1, rising - math.ceil(_ARTERIAL_LEAD_S / dt_s))
+
+
+def subtract_baseline(curves: Tensor, n_baseline: int) -> Tensor:
+    """Subtract, in place, the mean of the first `n_baseline` frames from curves (T, N); returns that mean (N,)."""
+    baseline = curves[:n_baseline].mean(dim=0)
+    curves -= baseline
+    return baseline

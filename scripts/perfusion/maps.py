@@ -1,0 +1,116 @@
+"""Perfusion maps of a raw CT-perfusion series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
+from .brain import brain_mask, check_series
+from .curve_features import smooth_in_time
+from .deconvolution import Method, deconvolve
+from .denoising import denoise
+from .enhancement import arrival_frame, even_frames, subtract_baseline
+from .smoothing import MaskedGrid, Spacing
+
+DEFAULT_SMOOTHING_MM = 2.0
+
+
+class PerfusionVolumes(NamedTuple):
+    """Maps of an examination and what they were made from; tensors on the device of the series.
+
+    The maps are float32 (H, W, D), zero outside the brain.
+    """
+
+    cbf: Tensor
+    """Cerebral blood flow, ml/100 g/min."""
+    cbv: Tensor
+    """Cerebral blood volume, ml/100 g."""
+    mtt: Tensor
+    """Mean transit time, s."""
+    tmax: Tensor
+    """Time at which the residue function is largest, s; not below zero."""
+    ttp: Tensor
+    """Time from the first frame to the peak of the tissue curve, s."""
+    baseline: Tensor
+    """Attenuation before contrast, smoothed, HU."""
+    brain: Tensor
+    """Boolean (H, W, D)."""
+    arterial: ArterialInput
+    """The arterial input and venous output functions."""
+    n_baseline: int
+    """Frames before contrast arrives."""
+    dt_s: float
+    """Time between the frames of the curves, s."""
+
+
+def perfusion_maps(
+    series: Tensor,
+    dt_s: float | Sequence[float],
+    spacing_mm: Spacing = (1.0, 1.0, 1.0),
+    *,
+    aif: AifSource | None = None,
+    brain: Tensor | None = None,
+    smoothing_mm: float = DEFAULT_SMOOTHING_MM,
+    method: Method = "osvd",
+    threshold: float | None = None,
+    oscillation_index: float = 0.1,
+    density_g_ml: float = 1.04,
+    hematocrit_factor: float = 0.733,
+) -> PerfusionVolumes:
+    """Compute CBF, CBV, MTT, Tmax and TTP of every voxel of the brain.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        dt_s: time between frames in s, or the time of every frame; uneven frames are resampled.
+        spacing_mm: voxel size along H, W and D.
+        aif: the arterial enhancement curve (T,), a mask (H, W, D) or the indices of an arterial voxel; found by itself
+            if None. A curve belongs to evenly spaced frames.
+        brain: boolean (H, W, D); found by itself if None.
+        smoothing_mm: standard deviation of the Gaussian that smooths the slices within the brain.
+        method: see `deconvolve`, as the arguments that follow.
+        threshold: see `deconvolve`.
+        oscillation_index: see `deconvolve`.
+        density_g_ml: see `deconvolve`.
+        hematocrit_factor: see `deconvolve`.
+
+    Raises:
+        ValueError: an argument does not fit, or the series has no brain or no contrast in it.
+    """
+    check_series(series, spacing_mm)
+    series, interval_s = even_frames(series, dt_s)
+    brain = brain_mask(series, spacing_mm) if brain is None else _given_brain(brain, series)
+    if not brain.any():
+        raise ValueError("series must show a brain, got no region of soft tissue (-5 to 110 HU) that could be one")
+    n_baseline = arrival_frame(series, brain, interval_s)
+    if aif is None:
+        arterial = find_arterial_input(series, brain, n_baseline, interval_s, spacing_mm)
+    else:
+        arterial = given_arterial_input(series, aif, n_baseline)
+    grid = MaskedGrid(brain)
+    tissue = brain & ~vessel_mask(series, arterial, n_baseline, interval_s)
+    curves = grid.curves(series, smoothing_mm, spacing_mm, source=tissue)
+    baseline = subtract_baseline(curves, n_baseline)
+    denoise(curves)
+    maps = deconvolve(
+        curves.T,
+        arterial.aif_hu,
+        interval_s,
+        method=method,
+        threshold=threshold,
+        oscillation_index=oscillation_index,
+        density_g_ml=density_g_ml,
+        hematocrit_factor=hematocrit_factor,
+    )
+    ttp = smooth_in_time(curves).argmax(dim=0) * interval_s
+    values = torch.stack([maps.cbf, maps.cbv, maps.mtt, maps.tmax.clamp_min(0), ttp, baseline])
+    return PerfusionVolumes(*grid.volume(values), brain, arterial, n_baseline, interval_s)
+
+
+def _given_brain(brain: Tensor, series: Tensor) -> Tensor:
+    if tuple(brain.shape) != tuple(series.shape[1:]):
+        raise ValueError(f"brain must have shape {tuple(series.shape[1:])}, got {tuple(brain.shape)}")
+    return (brain != 0).to(series.device)
