@@ -85,8 +85,8 @@ def results_page(methods: Sequence[Method], provenance: Provenance, picture: Pur
         f"Measured on {provenance.test_data}: {counts[ALL]} cases on which neither the weights were trained nor a "
         "threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
         f"case.{SYNTHETIC if provenance.synthetic else ''}",
-        f"The *chosen threshold*, {provenance.chosen}, is the best one on training cases; the *oracle threshold*, "
-        f"{provenance.oracle}, is the best one on these test cases, which no choice beforehand can exceed.",
+        f"The *chosen threshold*, {provenance.chosen}, has the highest mean Dice on training cases; the "
+        f"*oracle threshold*, {provenance.oracle}, has the highest on these test cases themselves.",
         difference_line(methods[0], methods[1]),
         f"![predicted and true volumes, their differences, and Dice by lesion size]({picture.as_posix()})",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import generate_binary_structure
+from scipy.ndimage import find_objects, generate_binary_structure
 from scipy.ndimage import label as connected_components
 
 NORMAL_TMAX_S = 4.0
@@ -118,7 +118,9 @@ def drop_small_components(
 def best_rule(
     cases: Iterable[Mapping[str, Any]], rules: Sequence[ThresholdRule] | None = None
 ) -> tuple[ThresholdRule, float]:
-    """The rule with the highest mean Dice over some cases.
+    """The rule with the highest mean Dice over the cases that have a lesion.
+
+    Cases without one are left out, so that a rule is not chosen for finding nothing.
 
     Args:
         cases: the maps, `label` and `spacing_mm` of each case; they are gone through once, one at a time.
@@ -128,19 +130,29 @@ def best_rule(
         The rule, the first of those that are equally good, and its mean Dice.
 
     Raises:
-        ValueError: there are no cases or no rules.
+        ValueError: there are no rules, or no case has a lesion.
     """
     candidates = threshold_grid() if rules is None else list(rules)
-    dice = np.array([[_dice(rule, case) for rule in candidates] for case in cases])
+    with_lesion = (_crop_to_brain(case) for case in cases if np.any(case["label"]))
+    dice = np.array([[_dice(rule, case) for rule in candidates] for case in with_lesion])
     if dice.size == 0:
-        raise ValueError(f"cases, rules: expected at least one of each, got {len(dice)} and {len(candidates)}")
+        raise ValueError(
+            f"cases, rules: expected a case with a lesion and a rule, got {len(dice)} and {len(candidates)}"
+        )
     means = dice.mean(axis=0)
     best = int(means.argmax())
     return candidates[best], float(means[best])
 
 
+def _crop_to_brain(case: Mapping[str, Any]) -> dict[str, Any]:
+    """The case without the air around it, which would take more time than the brain."""
+    images = {key: np.asarray(case[key]) for key in (*_TITLES, "label") if case.get(key) is not None}
+    occupied = np.any([image != 0 for image in images.values()], axis=0)
+    box = find_objects(occupied.astype(np.uint8))[0]
+    return {key: image[box] for key, image in images.items()} | {"spacing_mm": case["spacing_mm"]}
+
+
 def _dice(rule: ThresholdRule, case: Mapping[str, Any]) -> float:
     prediction = rule.predict(case, case["spacing_mm"])
-    label = np.asarray(case["label"]).astype(bool)
-    total = np.count_nonzero(prediction) + np.count_nonzero(label)
-    return 2 * np.count_nonzero(prediction & label) / total if total else 1.0
+    label = case["label"].astype(bool)
+    return 2 * np.count_nonzero(prediction & label) / (np.count_nonzero(prediction) + np.count_nonzero(label))
