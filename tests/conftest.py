@@ -29,8 +29,7 @@ def axial_affine(spacing_mm: tuple[float, float, float] = (3.6, 3.6, 8.0), codes
 
 def bolus(frames: int = 20) -> np.ndarray:
     """A curve that rises over frames 3 to 9 and falls over 9 to 17, with its peak 1."""
-    curve = np.interp(np.arange(frames), [3, 9, 17], [0, 1, 0])
-    return curve
+    return np.interp(np.arange(frames), [3, 9, 17], [0, 1, 0])
 
 
 @pytest.fixture

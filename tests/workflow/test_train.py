@@ -128,3 +128,13 @@ def chain(error):
         error = error.__cause__
     assert any(message.startswith((DatasetError.__name__, "ValueError", "CaseError")) for message in messages)
     return "\n".join(messages)
+
+
+def test_training_starts_from_pretrained_weights_of_another_image_size(workflow, dataset_dir):
+    workflow("train", ckpt_dir=str(dataset_dir / "coarse")).run()
+    pretrained = dataset_dir / "coarse" / "model.pt"
+    workflow("train", pretrained=str(pretrained), image_size=64, learning_rate=0.0, epochs=1).run()
+    before, after = state(pretrained), state(dataset_dir / "models" / "last.pt")["model"]
+    weights = [name for name in before if name.endswith("weight") and before[name].ndim == 4]
+    assert len(weights) > 50
+    assert all(torch.equal(before[name], after[name]) for name in weights)
