@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from ..io.datalist import SECTIONS
-from .cohort import generate_cohort, section_counts
+from ..io.splits import PAPER_COUNTS, scale_counts
+from .cohort import generate_cohort
 from .parameters import FIELD_OF_VIEW_PIXELS
 from .preview import write_preview
 from .thresholds import report, threshold_dice
@@ -50,12 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.cases is None and options.split is None:
         parser.error("expected --cases or --split")
+    if options.cases is not None and options.cases < 1:
+        parser.error(f"expected at least one case, got --cases {options.cases}")
     if options.split is not None and options.cases not in (None, sum(options.split)):
         parser.error(f"--cases {options.cases} is not the sum of --split {'/'.join(map(str, options.split))}")
     try:
         sections = generate_cohort(
             options.out,
-            options.split or section_counts(options.cases),
+            options.split or scale_counts(PAPER_COUNTS, options.cases),
             options.seed,
             with_dwi=not options.without_dwi,
             matrix=options.matrix,
@@ -63,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             overwrite=options.overwrite,
             progress=True,
         )
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     cases = [case for name in SECTIONS for case in sections[name]]
     if options.preview:

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from ..io.atomic import atomic_path, write_json
 from ..io.datalist import SECTIONS, write_datalist
 from ..io.isles2018 import find_cases
-from ..io.splits import PAPER_COUNTS
 from .case import sample_patient, sample_scan, simulate_case
 from .parameters import FIELD_OF_VIEW_PIXELS
 from .writer import TRUTH_FOLDER, write_case
@@ -53,27 +52,6 @@ class PlannedCase:
     def name(self) -> str:
         """Name of the case's folder."""
         return f"case_{self.number}"
-
-
-def section_counts(n_cases: int, shares: Sequence[int] = PAPER_COUNTS) -> tuple[int, int, int]:
-    """Divide ``n_cases`` among training, validation and testing in proportion to ``shares``.
-
-    Largest remainders; from three cases on every section gets one at least, so that a small data set can train.
-
-    Raises:
-        ValueError: if ``n_cases`` is below one.
-    """
-    if n_cases < 1:
-        raise ValueError(f"n_cases must be at least 1, got {n_cases}")
-    exact = np.array(shares, dtype=float) * n_cases / sum(shares)
-    counts = np.floor(exact).astype(int)
-    for section in np.argsort(counts - exact, kind="stable")[: n_cases - counts.sum()]:
-        counts[section] += 1
-    if n_cases >= len(counts):
-        for section in np.flatnonzero(counts == 0):
-            counts[np.argmax(counts)] -= 1
-            counts[section] = 1
-    return int(counts[0]), int(counts[1]), int(counts[2])
 
 
 def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
@@ -173,7 +151,8 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
             raise FileExistsError(f"out '{out}': expected an empty or new folder, got one with files; see --overwrite")
         if not (out / MARKER_FILE).is_file():
             raise FileExistsError(f"out '{out}': only a phantom's folder is overwritten, and there is no {MARKER_FILE}")
-        for folder in [*out.glob("case_*"), out / TRUTH_FOLDER]:
+        # What an interrupted run left has a hidden name.
+        for folder in [*out.glob("case_*"), *out.glob(".case_*.tmp"), out / TRUTH_FOLDER]:
             shutil.rmtree(folder, ignore_errors=True)
         for name in (PATIENTS_FILE, DATALIST_FILE, MARKER_FILE):
             (out / name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from scripts.io.datalist import load_datalist
 from scripts.io.isles2018 import find_cases
 from scripts.phantom.__main__ import main
-from scripts.phantom.cohort import generate_cohort, plan_cohort, section_counts
+from scripts.phantom.cohort import generate_cohort, plan_cohort
 from scripts.phantom.thresholds import core_mask, dice, hypoperfusion_mask, report, threshold_dice
 from scripts.phantom.writer import _appearing_folder
 
@@ -135,16 +135,7 @@ def test_patients_have_one_or_two_scans_in_one_section():
     assert [case.name for case in plan] == [f"case_{n}" for n in range(1, 351)]
 
 
-@pytest.mark.parametrize(
-    ("n_cases", "expected"), [(94, (65, 6, 23)), (1, (1, 0, 0)), (3, (1, 1, 1)), (10, (7, 1, 2)), (188, (130, 12, 46))]
-)
-def test_section_counts_follow_the_paper(n_cases, expected):
-    assert section_counts(n_cases) == expected
-
-
 def test_bad_numbers_are_told(tmp_path):
-    with pytest.raises(ValueError, match="n_cases must be at least 1, got 0"):
-        section_counts(0)
     with pytest.raises(ValueError, match=r"counts must be three numbers of cases.* got \(0, 0, 0\)"):
         plan_cohort((0, 0, 0), 1)
     with pytest.raises(ValueError, match="seed must not be negative, got -1"):
@@ -190,7 +181,7 @@ def test_command_line(tmp_path, capsys):
         ([], "expected --cases or --split"),
         (["--cases", "5", "--split", "1/1/1"], "--cases 5 is not the sum of --split 1/1/1"),
         (["--split", "1,1,1"], "expected three numbers of cases such as 65/6/23"),
-        (["--cases", "0"], "n_cases must be at least 1"),
+        (["--cases", "0"], "expected at least one case, got --cases 0"),
         (["--cases", "1", "--matrix", "3"], "matrix must be at least 16"),
     ],
 )
