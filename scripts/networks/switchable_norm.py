@@ -230,8 +230,10 @@ class SwitchableNorm2d(nn.Module):
 
 @torch.jit.unused
 def _fused_applies(x: Tensor) -> bool:
-    """Whether the library kernels take ``x`` and no compiler or exporter is tracing the operations."""
-    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    """Whether the kernels take ``x``, which MONAI's subclass would not survive, and nothing traces the operations."""
+    return (
+        type(x) is Tensor and x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    )
 
 
 @Norm.factory_function("switchable")

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import MetaTensor
 from monai.networks.layers.factories import Norm
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
@@ -200,6 +201,22 @@ def test_traced_and_exported_equal_eager():
     x = torch.randn(2, 4, 8, 8)
     torch.testing.assert_close(torch.jit.trace(layer, x)(x), layer(x))
     torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
+
+
+def test_metatensor_keeps_its_type():
+    torch.manual_seed(0)
+    layer, x = random_layer(4), torch.randn(2, 4, 8, 8)
+    y = layer(MetaTensor(x))
+    assert isinstance(y, MetaTensor)
+    torch.testing.assert_close(y.as_tensor(), layer(x))
+
+
+def test_inference_mode_equals_eager():
+    torch.manual_seed(0)
+    layer, x = random_layer(4).eval(), torch.randn(2, 4, 8, 8)
+    with torch.inference_mode():
+        y = layer(x)
+    torch.testing.assert_close(y, layer(x))
 
 
 def test_registered_in_monai():
