@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from . import switchable_norm  # noqa: F401  registers "switchable" in MONAI's Norm factory
 from .initialisation import initialise_xavier
+from .padding import pad_to_size
 
 Normalisation = str | tuple[str, dict]
 
@@ -52,10 +53,7 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map ``x`` (N, in_channels, h, w) and ``skip`` (N, out_channels, H, W) to (N, out_channels, H, W)."""
-        x = self.upsample(x)
-        missing_h, missing_w = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
-        if missing_h != 0 or missing_w != 0:  # max pooling dropped the last row or column of an odd size
-            x = F.pad(x, [0, missing_w, 0, missing_h])
+        x = pad_to_size(self.upsample(x), skip.shape[2], skip.shape[3])
         return self.convolutions(torch.cat([skip, x], dim=1))
 
 
