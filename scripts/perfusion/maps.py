@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 
 from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
-from .brain import brain_mask, check_series
+from .brain import brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
 from .denoising import denoise
 from .enhancement import arrival_frame, even_frames, subtract_baseline
-from .smoothing import MaskedGrid, Spacing
+from .residual_motion import remove_residual_motion
+from .smoothing import MaskedGrid, Spacing, smooth_within
 
 DEFAULT_SMOOTHING_MM = 2.0
+_FLUID_SMOOTHING_MM = 1.0
 
 
 class PerfusionVolumes(NamedTuple):
     """Maps of an examination and what they were made from; tensors on the device of the series.
 
-    The maps are float32 (H, W, D), zero outside the brain.
+    The maps are float32 (H, W, D), zero outside the brain and in fluid. Large vessels show what tissue surrounds them.
     """
 
     cbf: Tensor
@@ -39,6 +41,8 @@ class PerfusionVolumes(NamedTuple):
     """Attenuation before contrast, smoothed, HU."""
     brain: Tensor
     """Boolean (H, W, D)."""
+    tissue: Tensor
+    """Boolean (H, W, D): the brain without its vessels and fluid spaces, what statistics are made of."""
     arterial: ArterialInput
     """The arterial input and venous output functions."""
     n_baseline: int
@@ -91,10 +95,14 @@ def perfusion_maps(
     else:
         arterial = given_arterial_input(series, aif, n_baseline)
     grid = MaskedGrid(brain)
-    tissue = brain & ~vessel_mask(series, arterial, n_baseline, interval_s)
+    vessels = brain & vessel_mask(series, arterial, n_baseline, interval_s)
+    unenhanced = smooth_within(series[:n_baseline].float().mean(dim=0), brain, _FLUID_SMOOTHING_MM, spacing_mm)
+    fluid = fluid_mask(unenhanced, brain & ~vessels)
+    tissue = brain & ~vessels & ~fluid
     curves = grid.curves(series, smoothing_mm, spacing_mm, source=tissue)
-    baseline = subtract_baseline(curves, n_baseline)
+    remove_residual_motion(curves, grid, n_baseline, spacing_mm)
     denoise(curves)
+    baseline = subtract_baseline(curves, n_baseline)
     maps = deconvolve(
         curves.T,
         arterial.aif_hu,
@@ -106,8 +114,21 @@ def perfusion_maps(
         hematocrit_factor=hematocrit_factor,
     )
     ttp = smooth_in_time(curves).argmax(dim=0) * interval_s
-    values = torch.stack([maps.cbf, maps.cbv, maps.mtt, maps.tmax.clamp_min(0), ttp, baseline])
-    return PerfusionVolumes(*grid.volume(values), brain, arterial, n_baseline, interval_s)
+    share = _tissue_share(grid, tissue, fluid, vessels, smoothing_mm, spacing_mm)
+    present = share > 0
+    values = [maps.cbf * share, maps.cbv * share]
+    values += [torch.where(present, value, 0.0) for value in (maps.mtt, maps.tmax.clamp_min(0), ttp)]
+    volumes = grid.volume(torch.stack([*values, baseline]))
+    return PerfusionVolumes(*volumes, brain, tissue, arterial, n_baseline, interval_s)
+
+
+def _tissue_share(
+    grid: MaskedGrid, tissue: Tensor, fluid: Tensor, vessels: Tensor, smoothing_mm: float, spacing_mm: Spacing
+) -> Tensor:
+    """Share (N,) of each voxel that is tissue: 1 in tissue, 0 in fluid, in vessels that of their neighbourhood."""
+    around = grid.curves(tissue[None], max(smoothing_mm, 1.0), spacing_mm, source=tissue | fluid)[0]
+    kinds = grid.curves(torch.stack([fluid, vessels]))
+    return torch.where(kinds[1] > 0, around, 1 - kinds[0])
 
 
 def _given_brain(brain: Tensor, series: Tensor) -> Tensor:
