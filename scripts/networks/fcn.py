@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,5 +75,7 @@ class FCN(nn.Module):
                 x = pad_to_size(x, pooled[3 - level].shape[2], pooled[3 - level].shape[3])
             else:
                 x = pad_to_size(x, height, width)
-            x = norm(torch.add(x, pooled[3 - level]) if level < 2 else x)
+            if level < 2:
+                x = x + pooled[3 - level]
+            x = norm(x)
         return self.output(x)
