@@ -23,10 +23,10 @@ from .territories import ANCHORS_RIGHT, territory_margin_mm
 # (Bogousslavsky et al., Stroke 19:1083, 1988: MCA about 2/3 of territorial infarcts); volumes are tuned to ISLES 2018.
 OCCLUSIONS: dict[str, tuple[float, float, float]] = {
     "none": (0.08, 0.0, 0.0),
-    "ica": (0.05, 80.0, 0.6),
-    "m1": (0.31, 36.0, 1.0),
-    "m2_superior": (0.13, 18.0, 0.9),
-    "m2_inferior": (0.13, 18.0, 0.9),
+    "ica": (0.05, 90.0, 0.6),
+    "m1": (0.31, 42.0, 1.0),
+    "m2_superior": (0.13, 20.0, 0.9),
+    "m2_inferior": (0.13, 20.0, 0.9),
     "distal": (0.11, 6.0, 0.7),
     "aca": (0.04, 11.0, 0.8),
     "pca": (0.07, 14.0, 0.8),
@@ -49,7 +49,7 @@ _FOCAL_SITES: dict[str, tuple[str, ...]] = {
 _WATERSHED_HALF_WIDTH_MM = 7.0
 _REFERENCE_VOXEL_MM = 4
 _REFERENCE_Z_MM = (-30.0, 75.0)
-_FULL_MISMATCH_ML = 20.0
+_FULL_BORDER_ML = 20.0
 _LARGEST_CORE_SHARE = 0.8  # of the starved region
 
 
@@ -175,10 +175,10 @@ class Stroke:
         starved = self._starved(points_mm, margin_mm)
         excess = self._score(points_mm, margin_mm) - self._threshold
         mismatch = p.mismatch * self._mismatch_noise(points_mm) + p.mismatch_offset
-        # In small lesions the same shift of the border would be a larger share of them.
-        mismatch *= min(1.0, (p.target_volume_ml / _FULL_MISMATCH_ML) ** (1 / 3))
-        diffusion_core = sigmoid(excess / p.core_border) * starved
-        perfusion_core = sigmoid((excess + mismatch) / p.core_border)
+        # In small lesions the same border and the same shift of it would be a larger share of them.
+        size = min(1.0, (p.target_volume_ml / _FULL_BORDER_ML) ** (1 / 3))
+        diffusion_core = sigmoid(excess / (size * p.core_border)) * starved
+        perfusion_core = sigmoid((excess + size * mismatch) / (size * p.core_border))
         severity = self._severity_noise(points_mm)
         penumbra_flow = np.clip(p.penumbra_flow + 0.10 * severity - 0.08 * np.minimum(excess, 0.0), 0.3, 0.95)
         flow = 1.0 - starved * (1.0 - penumbra_flow + perfusion_core * (penumbra_flow - p.core_flow))

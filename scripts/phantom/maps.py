@@ -23,6 +23,7 @@ _TOLERATED_UNDERESTIMATE = 1.3  # a vendor without venous correction picks anoth
 _VESSEL_SHARE = 0.3  # of the arterial peak
 _FLUID_LIMIT_HU = 18.0
 _BONE_LIMIT_HU = 110.0
+_SMALLEST_SMOOTHING_PX = 1.2  # matrices below 256 have larger pixels with the same noise
 _SMALLEST_WEIGHT = 0.02  # of the smoothing kernel; less is no measurement
 
 
@@ -69,7 +70,7 @@ def compute_vendor_maps(
     aif_voxels = _arterial_voxels(raw, arrival, series.blood[box] * brain_box, brain_box)
     aif_hu = _arterial_input(raw, arrival, aif_voxels, anatomy.vein[box], vendor, series.frame_times_s)
 
-    sigma_px = vendor.smoothing_mm / float(spacing_mm[0])
+    sigma_px = max(vendor.smoothing_mm / float(spacing_mm[0]), _SMALLEST_SMOOTHING_PX)
     tissue_box = brain_box & ~_bright_vessels(raw, arrival, aif_hu) if vendor.hides_vessels else brain_box
     smooth, weights = _smooth_within(raw, tissue_box, sigma_px)
     base_hu = smooth[:arrival].mean(axis=0)

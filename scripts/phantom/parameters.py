@@ -149,19 +149,19 @@ class StrokeParameters:
             target_volume_ml=_lognormal(rng, median_ml, sigma, 0.4, 260.0) if median_ml else 0.0,
             border_mm=_uniform(rng, 2.0, 5.0),
             border_roughness_mm=_uniform(rng, 2.0, 5.0),
-            core_border=_uniform(rng, 0.10, 0.3),
+            core_border=_uniform(rng, 0.06, 0.22),
             deep_preference=_uniform(rng, 0.3, 1.2),
             core_roughness=_uniform(rng, 0.5, 1.0),
-            penumbra_flow=_uniform(rng, 0.40, 0.70),
+            penumbra_flow=_uniform(rng, 0.48, 0.80),
             core_flow=_uniform(rng, 0.06, 0.26),
-            core_volume_fraction=_uniform(rng, 0.25, 0.60),
+            core_volume_fraction=_uniform(rng, 0.15, 0.50),
             penumbra_volume_gain=_uniform(rng, 0.95, 1.25),
             penumbra_delay_s=_uniform(rng, 2.5, 7.0),
             core_extra_delay_s=_uniform(rng, 0.5, 4.0),
             mismatch=_uniform(rng, 0.06, 0.24),
             mismatch_offset=float(rng.normal(0.0, 0.12)),
             reperfused_fraction=_uniform(rng, 0.3, 0.8) if rng.random() < 0.08 else 0.0,
-            core_edema_hu=_uniform(rng, 0.5, 5.0),
+            core_edema_hu=_uniform(rng, 1.5, 6.0),
         )
 
 
