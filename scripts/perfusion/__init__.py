@@ -1,5 +1,27 @@
 """Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading."""
 
+from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
+from .brain import brain_mask
 from .deconvolution import PerfusionMaps, deconvolve
+from .maps import PerfusionVolumes, perfusion_maps
+from .quality import QualityLimits, QualityWarning, check_quality
+from .reading import Reading, ReadingThresholds, read_maps
+from .transform import PerfusionMapsd
 
-__all__ = ["PerfusionMaps", "deconvolve"]
+__all__ = [
+    "ArterialInput",
+    "PerfusionMaps",
+    "PerfusionMapsd",
+    "PerfusionVolumes",
+    "QualityLimits",
+    "QualityWarning",
+    "Reading",
+    "ReadingThresholds",
+    "brain_mask",
+    "check_quality",
+    "deconvolve",
+    "find_arterial_input",
+    "given_arterial_input",
+    "perfusion_maps",
+    "read_maps",
+]

@@ -13,12 +13,13 @@ from .brain import brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
 from .denoising import denoise
-from .enhancement import arrival_frame, even_frames, subtract_baseline
+from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .residual_motion import remove_residual_motion
 from .smoothing import MaskedGrid, Spacing, smooth_within
 
 DEFAULT_SMOOTHING_MM = 2.0
 _FLUID_SMOOTHING_MM = 1.0
+_HEAD_RADIUS_MM = 70.0
 
 
 class PerfusionVolumes(NamedTuple):
@@ -49,6 +50,10 @@ class PerfusionVolumes(NamedTuple):
     """Frames before contrast arrives."""
     dt_s: float
     """Time between the frames of the curves, s."""
+    motion_mm: Tensor
+    """(T,) displacement of each frame at the surface of the brain."""
+    noise_ratio: float
+    """Noise of the smoothed curves over the peak of their mean."""
 
 
 def perfusion_maps(
@@ -100,7 +105,8 @@ def perfusion_maps(
     fluid = fluid_mask(unenhanced, brain & ~vessels)
     tissue = brain & ~vessels & ~fluid
     curves = grid.curves(series, smoothing_mm, spacing_mm, source=tissue)
-    remove_residual_motion(curves, grid, n_baseline, spacing_mm)
+    noise_ratio = noise_to_peak(curves, n_baseline)
+    motion = remove_residual_motion(curves, grid, n_baseline, spacing_mm)
     denoise(curves)
     baseline = subtract_baseline(curves, n_baseline)
     maps = deconvolve(
@@ -118,8 +124,23 @@ def perfusion_maps(
     present = share > 0
     values = [maps.cbf * share, maps.cbv * share]
     values += [torch.where(present, value, 0.0) for value in (maps.mtt, maps.tmax.clamp_min(0), ttp)]
-    volumes = grid.volume(torch.stack([*values, baseline]))
-    return PerfusionVolumes(*volumes, brain, tissue, arterial, n_baseline, interval_s)
+    cbf, cbv, mtt, tmax, ttp, unenhanced = grid.volume(torch.stack([*values, baseline]))
+    motion_mm = motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs()
+    return PerfusionVolumes(
+        cbf=cbf,
+        cbv=cbv,
+        mtt=mtt,
+        tmax=tmax,
+        ttp=ttp,
+        baseline=unenhanced,
+        brain=brain,
+        tissue=tissue,
+        arterial=arterial,
+        n_baseline=n_baseline,
+        dt_s=interval_s,
+        motion_mm=motion_mm,
+        noise_ratio=noise_ratio,
+    )
 
 
 def _tissue_share(

@@ -1,0 +1,112 @@
+"""Quality control of a series: what may spoil its maps, each with the number that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .curve_features import curve_features
+from .maps import PerfusionVolumes
+from .smoothing import Spacing
+
+
+@dataclass(frozen=True)
+class QualityLimits:
+    """Limits of the quality control.
+
+    The acquisition should last 60 to 70 s (ASPECTS CTP recommendations; Konstas et al., AJNR 2009;30:662-668); the
+    other limits are where the phantom's maps begin to lose agreement with the truth.
+    """
+
+    tail_share: float = 0.35
+    """Venous or arterial enhancement at the last frame over its peak, above which the passage is cut off."""
+    late_arrival_s: float = 25.0
+    """Arrival of contrast in the artery."""
+    fewest_baseline_frames: int = 2
+    """Frames before contrast arrives."""
+    arterial_peak_hu: float = 60.0
+    """Peak of the arterial curve before scaling."""
+    saturated_hu: float = 3000.0
+    """Attenuation that scanners clip at (12 bits)."""
+    partial_volume_scale: float = 2.5
+    """Factor by which the arterial curve had to be raised to the venous area."""
+    motion_mm: float = 2.0
+    """Largest displacement of a frame."""
+    noise_ratio: float = 0.5
+    """Standard deviation of the noise of the smoothed curves over the mean tissue peak."""
+    brain_ml: float = 150.0
+    """Volume of brain in the image."""
+    no_contrast_hu: float = 8.0
+    """Peak of the arterial curve below which there is no examination."""
+
+
+@dataclass(frozen=True)
+class QualityWarning:
+    """One finding: its name, the number that triggered it, the limit, and whether maps make no sense with it."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:.3g} {self.unit} (limit {self.limit:.3g})".replace("  ", " ")
+
+
+def check_quality(
+    series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing, limits: QualityLimits | None = None
+) -> list[QualityWarning]:
+    """List what is wrong with an examination.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        maps: what `perfusion_maps` made of it.
+        spacing_mm: voxel size along H, W and D.
+        limits: the limits; the defaults if None.
+
+    Returns:
+        The warnings, those that make the examination unusable first. Names: ``no_contrast``, ``truncated_series``,
+        ``late_contrast``, ``missing_baseline``, ``weak_aif``, ``saturated_aif``, ``partial_volume_aif``, ``motion``,
+        ``noise``, ``small_coverage``.
+    """
+    limits = limits or QualityLimits()
+    arterial, dt_s = maps.arterial, maps.dt_s
+    raw_aif = arterial.aif_hu / arterial.scale
+    artery = curve_features(raw_aif[:, None], dt_s)
+    peak_hu, arrival_s = float(artery.peak_hu), float(artery.arrival_s)
+    tails = [
+        float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
+    ]
+    brightest = float(series[:, arterial.aif_mask].max()) if arterial.aif_mask.any() else 0.0
+    volume_ml = float(maps.brain.sum()) * spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000
+    found = [
+        _below("no_contrast", peak_hu, limits.no_contrast_hu, "HU", fatal=True),
+        _above("truncated_series", max(tails, default=0.0), limits.tail_share, "of the peak at the end"),
+        _above("late_contrast", arrival_s, limits.late_arrival_s, "s"),
+        _below("missing_baseline", maps.n_baseline, limits.fewest_baseline_frames, "frames"),
+        _below("weak_aif", peak_hu, limits.arterial_peak_hu, "HU"),
+        _above("saturated_aif", brightest, limits.saturated_hu, "HU"),
+        _above("partial_volume_aif", arterial.scale, limits.partial_volume_scale, "fold"),
+        _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
+        _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
+        _below("small_coverage", volume_ml, limits.brain_ml, "ml"),
+    ]
+    return [warning for warning in found if warning is not None]
+
+
+def refuse_unusable(warnings: Sequence[QualityWarning]) -> None:
+    """Raise ValueError if one of the warnings makes the examination unusable."""
+    fatal = [str(warning) for warning in warnings if warning.fatal]
+    if fatal:
+        raise ValueError(f"series must show the passage of contrast, got {'; '.join(fatal)}")
+
+
+def _above(name: str, value: float, limit: float, unit: str) -> QualityWarning | None:
+    return QualityWarning(name, value, limit, unit) if value > limit else None
+
+
+def _below(name: str, value: float, limit: float, unit: str, fatal: bool = False) -> QualityWarning | None:
+    return QualityWarning(name, value, limit, unit, fatal) if value < limit else None
