@@ -3,9 +3,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-SEED ?= 2018
 
-.PHONY: env demo test lint data results clean
+.PHONY: env demo test lint data weights results clean
 
 env: $(VENV)/.ready
 
@@ -27,9 +26,21 @@ lint: env
 	$(BIN)/mypy
 
 data: env  ## the default data set of the configs
-	$(BIN)/python -m scripts.phantom --out data/phantom --cases 94 --seed $(SEED)
+	$(BIN)/python -m scripts.phantom --out data/phantom --cases 94 --seed 0
 
-results: env  ## docs/results.md, from the shipped weights
+COHORT := data/cohort
+TRAIN := $(BIN)/python -m monai.bundle run training --config_file configs/train.json --dataset_dir $(COHORT) \
+	--seed 2018 --amp True
+
+$(COHORT)/datalist.json: | env
+	$(BIN)/python -m scripts.phantom --out $(COHORT) --split 160/12/40 --seed 2018
+
+weights: env $(COHORT)/datalist.json  ## models/model.pt: first on pixels of 1.8 mm, then on those of 0.9 mm
+	$(TRAIN) --image_size 128 --epochs 20 --ckpt_dir runs/coarse --output_dir runs/coarse
+	$(TRAIN) --pretrained runs/coarse/model.pt --epochs 8 --learning_rate 0.0004 --ckpt_dir runs/fine --output_dir runs/fine
+	cp runs/fine/model.pt models/model.pt
+
+results: env  ## docs/results.md, from the shipped weights and the same cohort
 	$(BIN)/python -m bundle results
 
 clean:

@@ -52,8 +52,7 @@ class Provenance:
         commit: of the repository.
         machine: in words.
         weights_sha256: of the evaluated weights.
-        test_data: the test cases, in words.
-        training_data: the cases on which the best threshold was chosen, in words.
+        data: the data set, in words.
         chosen: that threshold.
         chosen_dice: its mean Dice there.
         oracle: the threshold that is best on the test cases.
@@ -63,8 +62,7 @@ class Provenance:
     commit: str
     machine: str
     weights_sha256: str
-    test_data: str
-    training_data: str
+    data: str
     chosen: str
     chosen_dice: float
     oracle: str
@@ -82,8 +80,8 @@ def results_page(methods: Sequence[Method], provenance: Provenance, picture: Pur
     counts = {stratum: len(rows) for stratum, rows in by_stratum(methods[0].rows).items()}
     parts = [
         "# Results",
-        f"Measured on {provenance.test_data}: {counts[ALL]} cases on which neither the weights were trained nor a "
-        "threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
+        f"Measured on the {counts[ALL]} test cases of {provenance.data}, on which neither the weights were trained nor "
+        "a threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
         f"case.{SYNTHETIC if provenance.synthetic else ''}",
         f"The *chosen threshold*, {provenance.chosen}, has the highest mean Dice on training cases; the "
         f"*oracle threshold*, {provenance.oracle}, has the highest on these test cases themselves.",
@@ -163,10 +161,10 @@ def _how_made(provenance: Provenance) -> str:
             "- command: `python -m bundle results`",
             f"- commit: `{provenance.commit}`; weights: `models/model.pt`, SHA-256 `{provenance.weights_sha256}`",
             f"- machine: {provenance.machine}",
-            f"- test cases: {provenance.test_data}, section `testing`",
+            f"- data: {provenance.data}",
             f"- the threshold was chosen among those of `scripts.metrics.threshold_grid` by its mean Dice, "
-            f"{provenance.chosen_dice:.3f}, on the training cases of {provenance.training_data}",
-            "- thresholds drop components below 1 ml, as perfusion software does; where one mask alone is empty, HD "
+            f"{provenance.chosen_dice:.3f}, on the section `training`; everything else was measured on `testing`",
+            "- thresholds drop components below 1 ml; where one mask alone is empty, HD "
             "and ASSD are the diagonal of the image, and precision and recall are 0 "
             "(`scripts.metrics.EmptyMaskValues`)",
         ]

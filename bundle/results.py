@@ -30,8 +30,8 @@ from .steps import (
 
 HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
 
-TEST_CASES, TEST_SEED = 40, 4040
-TRAINING_COUNTS, TRAINING_SEED = (65, 6, 23), 2018
+COHORT, COUNTS, SEED = ROOT / "data" / "cohort", (160, 12, 40), 2018
+"""The cohort of the shipped weights: its training cases made them, its test cases were seen by nobody."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset-dir",
         type=Path,
-        default=ROOT / "data" / "test",
-        help=f"data set to test on (section testing); default: a phantom of {TEST_CASES} cases, seed {TEST_SEED}",
-    )
-    parser.add_argument(
-        "--training-dir",
-        type=Path,
-        default=ROOT / "data" / "phantom",
-        help="data set on which the best threshold is chosen (section training); default: the default phantom",
+        default=COHORT,
+        help="data set: the best threshold is chosen on its section training, everything is measured on its section "
+        f"testing; default: data/cohort, the phantom of {'/'.join(map(str, COUNTS))} cases with seed {SEED}",
     )
     parser.add_argument("--ckpt-path", type=Path, default=WEIGHTS, help="weights to evaluate")
     parser.add_argument("--eval-dir", type=Path, default=ROOT / "eval" / "results", help="folder for metrics.csv")
@@ -57,23 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, compare, and write the page with its picture."""
     check_weights(args.ckpt_path)
-    test_list = ensure_data(args.dataset_dir, (0, 0, TEST_CASES), TEST_SEED)
-    training_list = ensure_data(args.training_dir, TRAINING_COUNTS, TRAINING_SEED)
+    datalist = ensure_data(args.dataset_dir, COUNTS, SEED)
     methods = [Method("this bundle", network_rows(args))]
-    training = load_cases(args.training_dir, training_list, SECTIONS[0])
+    training = load_cases(args.dataset_dir, datalist, SECTIONS[0])
     chosen, chosen_dice = best_rule(tqdm(training, desc="best threshold, training cases", unit="case"))
-    testing = load_cases(args.dataset_dir, test_list, SECTIONS[2])
+    testing = load_cases(args.dataset_dir, datalist, SECTIONS[2])
     oracle, _ = best_rule(tqdm(testing, desc="best threshold, test cases", unit="case"))
     rules = {"chosen threshold": chosen, **{str(rule): rule for rule in CLINICAL_RULES}, "oracle threshold": oracle}
-    rows = threshold_rows(rules, load_cases(args.dataset_dir, test_list, SECTIONS[2]))
+    rows = threshold_rows(rules, load_cases(args.dataset_dir, datalist, SECTIONS[2]))
     methods += [Method(title, rows[title]) for title in rules]
     check_same_cases(methods)
     provenance = Provenance(
         commit=commit(),
         machine=machine(),
         weights_sha256=hashlib.sha256(args.ckpt_path.read_bytes()).hexdigest(),
-        test_data=describe_data(args.dataset_dir),
-        training_data=describe_data(args.training_dir),
+        data=describe_data(args.dataset_dir),
         chosen=str(chosen),
         chosen_dice=chosen_dice,
         oracle=str(oracle),

@@ -40,7 +40,7 @@ def command(dataset_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     weights.write_bytes(b"weights")
 
     def make(*more: str) -> list[str]:
-        fixed = ["--dataset-dir", dataset_dir, "--training-dir", dataset_dir, "--ckpt-path", weights]
+        fixed = ["--dataset-dir", dataset_dir, "--ckpt-path", weights]
         return ["results", *map(str, fixed), "--out", str(dataset_dir / "docs" / "results.md"), *more]
 
     return make
