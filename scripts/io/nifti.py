@@ -19,6 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from .atomic import atomic_path
 from .errors import CaseError
 
+PLAUSIBLE_INTERVAL_S = (0.2, 15.0)
+"""ISLES 2018 has 1 to 2 s; other protocols go from half a second to some seconds in the late phase."""
+
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError)
 _DEFLATE_MAX_RATIO = 1032  # what deflate can shrink at most; a header that asks for more lies about its data
@@ -107,15 +110,25 @@ def read_nifti(path: str | PathLike[str], *, case: str, key: str) -> Volume:
 
 
 def frame_interval_s(header: nib.Nifti1Header) -> float | None:
-    """Time between frames in seconds, or None where the header does not state it (zero, or without a unit of time)."""
+    """Time between frames in seconds, or None where the header does not state one.
+
+    Many writers set the time and no unit of it. It is then taken for seconds or for milliseconds, whichever makes it
+    an interval that CT perfusion can have.
+    """
     try:
-        unit_s = _SECONDS.get(header.get_xyzt_units()[1])
+        unit = header.get_xyzt_units()[1]
     except KeyError:  # a code that the standard does not know
         return None
     interval = float(str(header["pixdim"][4]))  # by its decimals: the float32 1.2 is 1.2000000477 as a float
-    if unit_s is None or not np.isfinite(interval) or interval <= 0:
+    if not np.isfinite(interval) or interval <= 0:
         return None
-    return interval * unit_s
+    if unit in _SECONDS:
+        return interval * _SECONDS[unit]
+    if unit != "unknown":
+        return None
+    shortest_s, longest_s = PLAUSIBLE_INTERVAL_S
+    candidates_s = (interval, interval * _SECONDS["msec"])
+    return next((candidate for candidate in candidates_s if shortest_s <= candidate <= longest_s), None)
 
 
 def write_nifti(

@@ -124,7 +124,17 @@ def test_complex_numbers_and_singular_affines_are_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("unit", "pixdim", "expected"),
-    [("sec", 1.2, 1.2), ("msec", 1500, 1.5), ("usec", 2e6, 2.0), ("unknown", 1.0, None), ("sec", 0, None)],
+    [
+        ("sec", 1.2, 1.2),
+        ("msec", 1500, 1.5),
+        ("usec", 2e6, 2.0),
+        ("sec", 0, None),
+        ("unknown", 1.7, 1.7),
+        ("unknown", 1700, 1.7),
+        ("unknown", 100, None),
+        ("unknown", 0, None),
+        ("hz", 1.0, None),
+    ],
 )
 def test_frame_interval(unit: str, pixdim: float, expected: float | None) -> None:
     header = nib.Nifti1Header()
