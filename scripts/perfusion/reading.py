@@ -17,7 +17,7 @@ class ReadingThresholds:
     """Thresholds of the reading, with the trials that use them."""
 
     core_rcbf: float = 0.30
-    """Flow relative to the other side's (Campbell et al., Stroke 2011;42:3435); 0.38 after Cereda et al., JCBFM 2016."""
+    """Flow relative to the other side's (Campbell et al., Stroke 2011;42:3435); 0.38: Cereda et al., JCBFM 2016."""
     hypoperfusion_s: float = 6.0
     """Tmax (Olivot et al., Stroke 2009;40:469)."""
     further_tmax_s: tuple[float, ...] = (4.0, 8.0, 10.0)
@@ -69,8 +69,8 @@ def read_maps(
 ) -> tuple[Reading, Tensor, Tensor]:
     """Read the maps of an examination.
 
-    The plane between the hemispheres is the one that fits the brain best: through its centre, with the tilt at which the
-    mirrored brain overlaps itself most. The side with more delayed tissue is the affected one; normal tissue of the
+    The plane between the hemispheres passes through the brain's centre, with the tilt at which the mirrored brain
+    overlaps itself most. The side with more delayed tissue is the affected one; normal tissue of the
     other is the reference. The core is the tissue within the delay whose flow is below a share of the reference.
 
     Args:
@@ -155,7 +155,7 @@ def _symmetry(points: Tensor, angle: float) -> float:
 
 
 def _flags(core_ml: float, mismatch_ml: float, ratio: float) -> dict[str, dict[str, Any]]:
-    """Imaging criteria: DEFUSE 3 (Albers et al., NEJM 2018;378:708) and the cores of DAWN (Nogueira et al., 2018;378:11).
+    """Imaging criteria: DEFUSE 3 (Albers et al., NEJM 2018;378:708), cores of DAWN (Nogueira et al., NEJM 2018;378:11).
 
     DAWN also asks for age and NIHSS, which images do not tell: each of its groups has its own flag.
     """
