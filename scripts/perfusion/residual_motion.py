@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .smoothing import MaskedGrid, Spacing
 
+_SMALLEST_GRADIENT_HU_MM = 0.3  # an image without edges tells nothing of motion: contrast would be taken for it
+_TURN_RADIUS_MM = 50.0  # by which a rotation is compared with a shift
+
 
 def remove_residual_motion(curves: Tensor, grid: MaskedGrid, n_baseline: int, spacing_mm: Spacing) -> Tensor:
     """Subtract, in place, what shifts and rotations in the plane change in curves (T, N); returns the motion.
@@ -31,7 +34,10 @@ def remove_residual_motion(curves: Tensor, grid: MaskedGrid, n_baseline: int, sp
     change = curves - reference
     gram = (terms @ terms.T).double()
     scale = gram.diagonal().clamp_min(1e-12).sqrt()
-    normal = gram / scale[:, None] / scale[None, :] + 1e-6 * torch.eye(len(gram), device=gram.device)
+    softness = curves.shape[1] * _SMALLEST_GRADIENT_HU_MM**2
+    prior = gram.new_tensor([softness, softness, softness * _TURN_RADIUS_MM**2, 0.0, 0.0])
+    normal = (gram + torch.diag(prior)) / scale[:, None] / scale[None, :]
+    normal += 1e-6 * torch.eye(len(gram), device=gram.device)
     fitted = torch.linalg.solve(normal, (terms @ change.T).double() / scale[:, None]) / scale[:, None]
     motion = fitted[:3].T.to(curves.dtype)
     curves.addmm_(motion, terms[:3], alpha=-1)

@@ -1,0 +1,238 @@
+"""From a small synthetic head to maps: brain, arterial input, maps, quality, reading and the transform."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from scipy import ndimage
+
+from scripts.io.errors import CaseError
+from scripts.perfusion import (
+    PerfusionMapsd,
+    PerfusionVolumes,
+    brain_mask,
+    check_quality,
+    perfusion_maps,
+    read_maps,
+)
+from scripts.perfusion.enhancement import even_frames
+from scripts.perfusion.reading import right_side
+from scripts.perfusion.smoothing import MaskedGrid, smooth_within
+
+from .curves import arterial_curve, tissue_curve
+
+SPACING_MM = (2.0, 2.0, 8.0)
+SHAPE = (80, 96, 2)
+N_FRAMES = 45
+
+
+def head(stripped: bool, noise_hu: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A series (T, H, W, D) with a delayed region on the side of small H, its brain, and its arterial voxels."""
+    rng = np.random.default_rng(0)
+    h, w = np.meshgrid(np.arange(SHAPE[0]) - 39.5, np.arange(SHAPE[1]) - 47.5, indexing="ij")
+    radius = np.hypot(h / 30, w / 38)
+    brain = np.repeat((radius < 1)[..., None], 2, axis=2)
+    base = np.full(SHAPE, 0.0 if stripped else -1000.0)
+    if not stripped:
+        base[np.repeat((radius < 1.22)[..., None], 2, axis=2)] = 40
+        base[np.repeat(((radius > 1.03) & (radius < 1.15))[..., None], 2, axis=2)] = 1000
+        base[np.repeat(((radius >= 1) & (radius <= 1.03))[..., None], 2, axis=2)] = 8
+    base[brain] = 34
+    time_s = np.arange(N_FRAMES, dtype=float)
+    normal = tissue_curve("exponential", 50.0, 4.0, 0.5, 1.0, N_FRAMES) * 1.04 / 0.733
+    slow = tissue_curve("exponential", 12.0, 10.0, 8.0, 1.0, N_FRAMES) * 1.04 / 0.733
+    series = np.repeat(base[None], N_FRAMES, axis=0)
+    delayed = brain & (h < -12)[..., None]
+    series += normal[:, None, None, None] * (brain & ~delayed) + slow[:, None, None, None] * delayed
+    artery, vein = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    artery[44:46, 70:73], vein[39:42, 12:16] = True, True
+    series[:, artery] = 45 + arterial_curve(time_s)[:, None]
+    series[:, vein] = 45 + arterial_curve(time_s - 5)[:, None]
+    noise = ndimage.gaussian_filter(rng.standard_normal(series.shape), (0, 0.6, 0.6, 0)) * noise_hu * 2
+    series += noise * brain if stripped else noise
+    return torch.from_numpy(series).float(), torch.from_numpy(brain), torch.from_numpy(artery)
+
+
+@pytest.fixture(scope="module")
+def maps() -> PerfusionVolumes:
+    return perfusion_maps(head(stripped=False)[0], 1.0, SPACING_MM, smoothing_mm=3.0)
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_brain_is_found_with_and_without_skull(stripped: bool) -> None:
+    series, brain, _ = head(stripped)
+    found = brain_mask(series, SPACING_MM)
+    assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.96
+
+
+def test_brain_of_an_empty_image_is_empty() -> None:
+    assert not brain_mask(torch.zeros(5, 16, 16, 2), SPACING_MM).any()
+
+
+def test_smoothing_within_the_mask_equals_normalised_convolution_and_keeps_constants() -> None:
+    rng = np.random.default_rng(1)
+    mask = rng.random((24, 20, 3)) > 0.4
+    volume = rng.standard_normal((24, 20, 3)).astype(np.float32)
+    sigma_px = 1.5
+    blur = [
+        ndimage.gaussian_filter(a, (sigma_px, sigma_px, 0), mode="constant", truncate=2.7)
+        for a in (volume * mask, mask * 1.0)
+    ]
+    found = smooth_within(torch.from_numpy(volume), torch.from_numpy(mask), 3.0, SPACING_MM).numpy()
+    assert found[mask] == pytest.approx((blur[0] / blur[1])[mask], abs=2e-3)
+    assert (found[~mask] == 0).all()
+    constant = smooth_within(torch.full((24, 20, 3), 7.0), torch.from_numpy(mask), 3.0, SPACING_MM).numpy()
+    assert constant[mask] == pytest.approx(7.0, rel=1e-5)
+
+
+def test_masked_grid_puts_values_back_where_they_were() -> None:
+    mask = torch.rand(7, 9, 4, generator=torch.Generator().manual_seed(0)) > 0.5
+    frames = torch.rand(3, 7, 9, 4)
+    grid = MaskedGrid(mask)
+    assert torch.equal(grid.volume(grid.curves(frames)), torch.where(mask, frames, 0.0))
+
+
+def test_uneven_frames_are_resampled() -> None:
+    times_s = [0.0, 1.0, 2.0, 4.0, 5.0]
+    series = torch.tensor(times_s)[:, None, None, None].expand(5, 2, 2, 2) * 3
+    even, dt_s = even_frames(series, times_s)
+    assert dt_s == 1.0
+    assert even[:, 0, 0, 0].tolist() == pytest.approx([0, 3, 6, 9, 12, 15])
+    assert even_frames(series, 2.0)[0] is series
+    with pytest.raises(ValueError, match="times_s must be 5 rising times"):
+        even_frames(series, [0.0, 1.0, 1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="at least 3 frames"):
+        even_frames(series[:2], 1.0)
+
+
+def test_arterial_voxels_and_their_curve_are_found(maps: PerfusionVolumes) -> None:
+    _, _, artery = head(stripped=False)
+    assert artery[maps.arterial.aif_mask].float().mean() > 0.9
+    truth = arterial_curve(np.arange(N_FRAMES, dtype=float))
+    assert float(maps.arterial.aif_hu.max()) == pytest.approx(truth.max(), rel=0.1)
+    assert abs(int(maps.arterial.aif_hu.argmax()) - int(truth.argmax())) <= 1
+
+
+def test_maps_show_flow_volume_and_delay(maps: PerfusionVolumes) -> None:
+    normal, delayed = (slice(50, 60), slice(40, 55)), (slice(14, 22), slice(40, 55))
+    assert float(maps.cbf[normal].mean()) == pytest.approx(50, rel=0.3)
+    assert float(maps.cbf[delayed].mean()) == pytest.approx(12, rel=0.25)
+    assert float(maps.cbv[normal].mean()) == pytest.approx(50 * 4 / 60, rel=0.15)
+    assert 6.5 < float(maps.tmax[delayed].mean() - maps.tmax[normal].mean()) < 9
+    assert float(maps.ttp[delayed].mean()) > float(maps.ttp[normal].mean())
+    assert (maps.cbf[~maps.brain] == 0).all()
+
+
+def test_arterial_input_from_the_user_gives_the_same_maps(maps: PerfusionVolumes) -> None:
+    series, _, artery = head(stripped=False)
+    for source in (artery, torch.from_numpy(arterial_curve(np.arange(N_FRAMES, dtype=float))), (45, 71, 0)):
+        given = perfusion_maps(series, 1.0, SPACING_MM, smoothing_mm=3.0, aif=source, brain=maps.brain)
+        assert float(given.cbf[maps.tissue].mean()) == pytest.approx(float(maps.cbf[maps.tissue].mean()), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"aif": torch.ones(7)}, "aif must be a curve of 45 values"),
+        ({"aif": (999, 0, 0)}, "aif must be three indices"),
+        ({"aif": torch.zeros(N_FRAMES)}, "aif must have finite values and a positive area"),
+        ({"brain": torch.ones(3, 3, 3)}, "brain must have shape"),
+        ({"spacing_mm": (1.0, 0.0, 1.0)}, "spacing_mm must be three positive numbers"),
+        ({"dt_s": -1.0}, "positive time between frames"),
+        ({"series": torch.zeros(9, 16, 16, 2)}, "series must show a brain"),
+        ({"series": torch.zeros(9, 16, 16)}, r"series must have shape \(T, H, W, D\)"),
+    ],
+)
+def test_bad_arguments_are_named(change: dict, match: str) -> None:
+    arguments = {"series": head(stripped=True)[0], "dt_s": 1.0, "spacing_mm": SPACING_MM} | change
+    with pytest.raises(ValueError, match=match):
+        perfusion_maps(**arguments)
+
+
+def test_quality_names_what_is_wrong_with_the_number(maps: PerfusionVolumes) -> None:
+    series, _, _ = head(stripped=False)
+    names = {warning.name for warning in check_quality(series, maps, SPACING_MM)}
+    assert names == set()
+    cut = series[:12]
+    found = {w.name: w for w in check_quality(cut, perfusion_maps(cut, 1.0, SPACING_MM), SPACING_MM)}
+    assert found["truncated_series"].value > found["truncated_series"].limit
+    late = torch.cat([series[:1].expand(25, -1, -1, -1), series])
+    found = {w.name: w for w in check_quality(late, perfusion_maps(late, 1.0, SPACING_MM), SPACING_MM)}
+    assert found["late_contrast"].value == pytest.approx(32, abs=2)
+    assert "late_contrast: 3" in str(found["late_contrast"])
+
+
+def test_reading_finds_side_core_and_ratios() -> None:
+    shape, spacing_mm = (40, 50, 4), (2.0, 2.0, 5.0)
+    tissue = torch.zeros(shape, dtype=torch.bool)
+    tissue[5:35, 5:45] = True
+    cbf, cbv, tmax = torch.full(shape, 50.0), torch.full(shape, 4.0), torch.full(shape, 2.0)
+    tmax[25:35, 10:30], tmax[30:35, 10:30] = 8.0, 12.0
+    cbf[30:35, 10:20], cbv[25:35, 10:30] = 10.0, 2.0
+    affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0]))
+    reading, core, delayed = read_maps(cbf, cbv, tmax, tissue, affine, spacing_mm)
+    voxel_ml = 0.02
+    assert reading.side == "right"  # the first axis runs to the right
+    assert reading.core_ml == pytest.approx(5 * 10 * 4 * voxel_ml)
+    assert reading.tmax_ml["6"] == pytest.approx(10 * 20 * 4 * voxel_ml)
+    assert reading.mismatch_ml == pytest.approx(16 - 4)
+    assert reading.mismatch_ratio == pytest.approx(4.0)
+    assert reading.hypoperfusion_intensity_ratio == pytest.approx(0.5)
+    assert reading.cbv_index == pytest.approx(0.5)
+    assert not reading.flags["defuse3"]["met"]  # the mismatch is below 15 ml
+    assert reading.flags["dawn_a"]["met"]
+    assert core.sum() == 200
+    assert delayed.sum() == 800
+    affine[0, 0] = -2
+    assert read_maps(cbf, cbv, tmax, tissue, affine, spacing_mm)[0].side == "left"
+
+
+def test_reading_of_a_normal_brain_has_no_side_and_no_core() -> None:
+    tissue = torch.ones(10, 10, 2, dtype=torch.bool)
+    ones = torch.ones(10, 10, 2)
+    reading, core, _ = read_maps(50 * ones, 4 * ones, ones, tissue, torch.eye(4), (1.0, 1.0, 1.0))
+    assert reading.side == "none"
+    assert not core.any()
+    assert math.isnan(reading.mismatch_ratio)
+    assert reading.as_json()["mismatch_ratio"] is None
+
+
+@pytest.mark.parametrize("angle_deg", [-20, 0, 12])
+def test_midline_follows_a_turned_head(angle_deg: float) -> None:
+    angle = math.radians(angle_deg)
+    h, w = np.meshgrid(np.arange(80) - 39.5, np.arange(80) - 39.5, indexing="ij")
+    across, along = h * np.cos(angle) + w * np.sin(angle), -h * np.sin(angle) + w * np.cos(angle)
+    brain = torch.from_numpy(np.hypot(across / 24, along / (34 + 0.12 * along)) < 1)[..., None]
+    right = right_side(brain, torch.eye(4))[..., 0].numpy()
+    inside = brain[..., 0].numpy() & (np.abs(across) > 3)
+    assert (right == (across > 0))[inside].mean() > 0.98
+
+
+def test_transform_adds_what_is_missing_and_keeps_what_is_given() -> None:
+    affine = torch.diag(torch.tensor([-2.0, -2.0, 8.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(head(stripped=True)[0], affine=affine)
+    given = MetaTensor(torch.full((1, *SHAPE), 3.0), affine=affine)
+    case = {"image": image, "cbv": given, "dt_s": 1.0, "case": "one", "warnings": "before"}
+    output = PerfusionMapsd()(case)
+    assert output["cbv"] is given
+    assert "cbf" not in case
+    for key in ("cbf", "mtt", "tmax"):
+        assert output[key].shape == (1, *SHAPE)
+        assert torch.equal(output[key].affine, affine)
+    assert output["warnings"] == "before"
+
+
+def test_transform_takes_the_interval_from_the_header_or_its_default_and_names_the_case_without() -> None:
+    series = head(stripped=True)[0]
+    image = MetaTensor(series, affine=torch.eye(4))
+    with pytest.raises(CaseError, match="case 'one', image: expected a time between frames"):
+        PerfusionMapsd()({"image": image, "case": "one", "dt_s": 0.0})
+    by_header = MetaTensor(series, affine=torch.eye(4), meta={"pixdim": [1, 2, 2, 8, 1.0, 0, 0, 0]})
+    one, other = PerfusionMapsd()({"image": by_header}), PerfusionMapsd(dt_s=1.0)({"image": image})
+    assert torch.equal(one["tmax"], other["tmax"])
+    with pytest.raises(CaseError, match="case 'two', image: .*must show a brain"):
+        PerfusionMapsd(dt_s=1.0)({"image": MetaTensor(torch.zeros(9, 16, 16, 2)), "case": "two"})
+    with pytest.raises(ValueError, match="map_keys must be among"):
+        PerfusionMapsd(map_keys=("flow",))
