@@ -34,8 +34,8 @@ class LoadCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with the images in the place of their paths."""
         output = dict(data)
-        loaded = load_case(data)
-        for key in self.key_iterator(loaded):
+        loaded = load_case({str(key): value for key, value in data.items()})
+        for key in (key for key in FILE_KEYS if key in loaded):
             array = torch.from_numpy(loaded[key])
             array = array.permute(3, 0, 1, 2) if key == "image" else array[None]
             meta = {

@@ -87,9 +87,10 @@ class ResampleInPlane(InvertibleTransform):
         image = convert_to_tensor(image, track_meta=get_track_meta())
         old_size = tuple(image.shape[1:])
         spacing_mm = np.asarray(image.pixdim if isinstance(image, MetaTensor) else (1.0, 1.0, 1.0), dtype=float)
-        new_size = tuple(
+        height, width = (
             in_plane_size(old_size[axis], float(spacing_mm[axis]), self.size, self.pixel_mm) for axis in (0, 1)
         )
+        new_size = (height, width)
         meta = TraceableTransform.track_transform_meta(
             image,
             sp_size=(*new_size, old_size[2]),
@@ -101,15 +102,15 @@ class ResampleInPlane(InvertibleTransform):
         output = _resize_in_plane(plain.to(torch.float32), new_size)
         return MetaTensor(output).copy_meta_from(meta) if isinstance(image, MetaTensor) else output
 
-    def inverse(self, image: torch.Tensor) -> torch.Tensor:
+    def inverse(self, image: MetaTensor) -> MetaTensor:
         """Return the image on the grid that it had before."""
         transform = self.pop_transform(image)
         old_size = transform[TraceKeys.ORIG_SIZE]
-        output = _resize_in_plane(image.as_tensor().to(torch.float32), tuple(old_size[:2]))
+        output = _resize_in_plane(image.as_tensor().to(torch.float32), (old_size[0], old_size[1]))
         affine = image.affine @ torch.as_tensor(scale_affine(image.shape[1:], old_size), dtype=image.affine.dtype)
-        output = MetaTensor(output).copy_meta_from(image)
-        output.affine = affine
-        return output
+        restored = MetaTensor(output).copy_meta_from(image)
+        restored.affine = affine
+        return restored
 
 
 class ResampleInPlaned(MapTransform, InvertibleTransform):

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor
+
+
+class HasTerms(Protocol):
+    """A loss that keeps the detached terms of its last call, by name."""
+
+    terms: dict[str, Tensor]
 
 
 class LossTerms:
@@ -15,7 +21,7 @@ class LossTerms:
         loss: a loss that keeps its last ``terms``, such as :class:`scripts.losses.StrokeLesionLoss`.
     """
 
-    def __init__(self, loss: nn.Module):
+    def __init__(self, loss: HasTerms):
         self.loss = loss
 
     def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:

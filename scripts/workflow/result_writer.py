@@ -76,7 +76,8 @@ class ResultWriter:
         self.rows = []
 
     def _write_cases(self, engine: Engine) -> None:
-        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state  # Ignite types what a batch and an output are as an int
+        for batch, output in zip(state.batch, state.output, strict=True):
             self.rows.append(self.write_case({**batch, **output}))
 
     def write_case(self, item: Mapping[str, Any]) -> dict[str, Any]:

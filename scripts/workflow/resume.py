@@ -35,13 +35,14 @@ class BestMetric:
 
     def state_dict(self) -> dict[str, float | int]:
         """Return the best value of the key metric and its epoch."""
-        state = self.evaluator.state
+        state: Any = self.evaluator.state  # MONAI adds the attributes of a workflow to Ignite's state
         return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
 
     def load_state_dict(self, state_dict: Mapping[str, float | int]) -> None:
         """Restore both, for the evaluator and for the saver."""
-        self.evaluator.state.best_metric = state_dict["best_metric"]
-        self.evaluator.state.best_metric_epoch = state_dict["best_metric_epoch"]
+        state: Any = self.evaluator.state
+        state.best_metric = state_dict["best_metric"]
+        state.best_metric_epoch = state_dict["best_metric_epoch"]
         if state_dict["best_metric_epoch"] >= 0:
             saved = [(state_dict["best_metric"], self.filename)]
             # Ignite documents the first name of this entry and asks for the second.
@@ -74,7 +75,8 @@ class LastCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _save(self, engine: Engine) -> None:
-        if engine.state.rank == 0:
+        state: Any = engine.state
+        if state.rank == 0:
             states = {name: _plain(item.state_dict()) for name, item in {**self.objects, "trainer": engine}.items()}
             with atomic_path(self.path) as temporary:
                 torch.save(states, temporary)
@@ -85,7 +87,8 @@ class LastCheckpoint:
         if not self.path.exists():
             logger.info("nothing to resume from at %s: the training starts anew", self.path)
             return
-        states = torch.load(self.path, map_location=engine.state.device, weights_only=True)
+        state: Any = engine.state
+        states = torch.load(self.path, map_location=state.device, weights_only=True)
         missing = sorted(self.objects.keys() - states.keys())
         if missing:
             raise ValueError(f"checkpoint '{self.path}': expected the states of {missing}, got {sorted(states)}")
