@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,14 @@ from .dwi import simulate_dwi
 from .geometry import Grid
 from .lesion import OCCLUSIONS, Stroke
 from .maps import VendorMaps, compute_vendor_maps
-from .parameters import FIELD_OF_VIEW_PIXELS, PatientParameters, ScanParameters, as_json
+from .parameters import FIELD_OF_VIEW_PIXELS, AcquisitionParameters, PatientParameters, ScanParameters, as_json
 from .tissue import TissueState, build_tissue
 
 _SLAB_Z_MM = 16.0  # template height of the middle of a usual slab: basal ganglia and ventricles
 _SLAB_LIMITS_MM = (-5.0, 45.0)
 _LESION_PULL = 0.85  # how far the slab is moved towards the lesion
 _RATER_SMOOTHING_PX = 0.7
+_SMALLEST_NOISE_HU = 2.0  # the range of clinical CTP ends here, whatever the matrix
 _LARGEST_FLUID_SHARE = 0.75  # of a voxel that a rater still outlines
 
 
@@ -96,7 +98,8 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
     pixel_mm = float(grid.spacing_mm[0])
     anatomy = build_anatomy(grid, deformation, patient.subject)
     tissue = build_tissue(anatomy, patient, stroke)
-    series = simulate_series(anatomy, tissue, patient.subject, scan.bolus, scan.acquisition, pixel_mm)
+    acquisition = _at_matrix(scan.acquisition, matrix)
+    series = simulate_series(anatomy, tissue, patient.subject, scan.bolus, acquisition, pixel_mm)
     maps = compute_vendor_maps(series, anatomy, scan.vendor, grid.spacing_mm)
     label = _outline(anatomy, tissue)
     return PhantomCase(
@@ -115,6 +118,13 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
             "vendor_aif_hu": [round(float(value), 4) for value in maps.aif_hu],
         },
     )
+
+
+def _at_matrix(acquisition: AcquisitionParameters, matrix: int) -> AcquisitionParameters:
+    """The acquisition with the noise of larger or smaller pixels: the same photons make fewer pixels less noisy."""
+    noise_hu = acquisition.noise_hu
+    scaled_hu = max(noise_hu * matrix / FIELD_OF_VIEW_PIXELS, min(noise_hu, _SMALLEST_NOISE_HU))
+    return replace(acquisition, noise_hu=scaled_hu)
 
 
 def _outline(anatomy: Anatomy, tissue: TissueState) -> NDArray[np.bool_]:

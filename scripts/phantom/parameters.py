@@ -289,7 +289,7 @@ class BolusParameters:
 
 @dataclass(frozen=True)
 class AcquisitionParameters:
-    """Frames, noise and motion of a series; noise of 2-8 HU as in clinical CTP at 80 kV."""
+    """Frames, noise and motion of a series; noise of 2-8 HU (at 256 x 256 pixels) as in clinical CTP at 80 kV."""
 
     n_frames: int
     frame_interval_s: float

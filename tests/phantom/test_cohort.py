@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,9 @@ import pytest
 from scripts.io.datalist import load_datalist
 from scripts.io.isles2018 import find_cases
 from scripts.phantom.__main__ import main
+from scripts.phantom.anatomy import load_template
 from scripts.phantom.cohort import generate_cohort, plan_cohort
+from scripts.phantom.preview import write_preview
 from scripts.phantom.thresholds import core_mask, dice, hypoperfusion_mask, report, threshold_dice
 from scripts.phantom.writer import _appearing_folder
 
@@ -225,9 +228,22 @@ def test_report_of_lesion_free_cases():
 
 
 @pytest.mark.slow
+def test_a_case_takes_at_most_three_seconds_on_two_cores(tmp_path):
+    load_template()
+    start_s = time.process_time()
+    generate_cohort(tmp_path / "timed", (0, 0, 6), 5)
+    assert (time.process_time() - start_s) / 6 < 2 * 3.0
+
+
+def test_preview_needs_cases(tmp_path):
+    with pytest.raises(ValueError, match="cases must not be empty"):
+        write_preview(tmp_path / "preview.png", tmp_path, [])
+
+
+@pytest.mark.slow
 def test_thresholds_are_neither_useless_nor_enough(tmp_path):
     """On ISLES 2018 thresholds reach a Dice of about 0.3."""
-    sections = generate_cohort(tmp_path / "band", (0, 0, 40), 21, matrix=128, workers=2, with_dwi=False)
+    sections = generate_cohort(tmp_path / "band", (0, 0, 30), 21, matrix=128, workers=2, with_dwi=False)
     rows = threshold_dice(tmp_path / "band", sections["testing"])
     lesions = rows[rows[:, 0] > 0]
     assert 0.2 < lesions[:, 1].mean() < 0.45

@@ -81,3 +81,11 @@ def test_absent_effect_owns_its_arrays():
     effect.delay_s[0] = 5
     assert effect.volume[0] == 1
     assert effect.starved[0] == 0
+
+
+def test_a_stroke_outside_the_reference_grid_centres_on_its_focus(m1_patient, monkeypatch):
+    far = np.full((3, 3), 500.0, dtype=np.float32)
+    monkeypatch.setattr("scripts.phantom.lesion._reference_points_mm", lambda: far)
+    stroke = Stroke(replace(m1_patient.stroke, kind="distal"))
+    assert stroke.core_centre_mm is not None
+    assert stroke.core_centre_mm[0] < 0
