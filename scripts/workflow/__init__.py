@@ -7,6 +7,7 @@ from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
+from .training_cases import training_cases
 
 __all__ = [
     "BestMetric",
@@ -18,4 +19,5 @@ __all__ = [
     "SliceDataset",
     "SliceSampler",
     "inference_cases",
+    "training_cases",
 ]
