@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..io.atomic import write_json
-from ..io.nifti import Volume, frame_interval_s, read_nifti, write_nifti
+from ..io.case import GRID_TOLERANCE_MM, grid_shift_mm, load_case
+from ..io.nifti import read_nifti, write_nifti
 from .arterial_input import AifSource
 from .deconvolution import Method
 from .maps import DEFAULT_SMOOTHING_MM, PerfusionVolumes, perfusion_maps
@@ -30,6 +34,11 @@ _UNITS = {
 _MASKS = {"brain": "brain", "core": "core: rCBF < {core:g} and Tmax > {delay:g} s", "delay": "Tmax > {delay:g} s"}
 
 
+class _Grid(NamedTuple):
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.perfusion",
@@ -43,11 +52,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--brain", type=Path, help="brain mask (NIfTI); default: found")
     parser.add_argument("--method", choices=get_args(Method), default="osvd", help="deconvolution (default osvd)")
     parser.add_argument(
-        "--smoothing_mm", type=float, default=DEFAULT_SMOOTHING_MM, help="standard deviation of the smoothing in mm"
+        "--smoothing_mm",
+        type=_not_negative,
+        default=DEFAULT_SMOOTHING_MM,
+        help=f"standard deviation of the smoothing in mm ({DEFAULT_SMOOTHING_MM:g}); 0 for none",
     )
-    parser.add_argument("--core_rcbf", type=float, default=0.30, help="core below this share of normal flow (0.30)")
-    parser.add_argument("--delay_s", type=float, default=6.0, help="hypoperfusion above this Tmax in s (6)")
+    parser.add_argument(
+        "--core_rcbf", type=_not_negative, default=0.30, help="core below this share of normal flow (0.30)"
+    )
+    parser.add_argument("--delay_s", type=_not_negative, default=6.0, help="hypoperfusion above this Tmax in s (6)")
     return parser
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number that is not negative, got {text}")
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,46 +83,49 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    case = options.series.name.removesuffix(".gz").removesuffix(".nii")
-    steps = tqdm(total=4, desc=case, unit="step")
-    volume = read_nifti(options.series, case=case, key="series")
-    if volume.array.ndim != 4:
-        raise ValueError(f"series '{options.series}': expected a 4D image (H, W, D, T), got {volume.array.shape}")
-    series = torch.from_numpy(volume.array).permute(3, 0, 1, 2)
-    size = [float(value) for value in volume.header.get_zooms()[:3]]
-    spacing_mm = (size[0], size[1], size[2])
-    steps.update()
-    maps = perfusion_maps(
-        series,
-        _times(options.dt_s, volume),
-        spacing_mm,
-        aif=None if options.aif is None else _aif(options.aif),
-        brain=None if options.brain is None else _mask(options.brain, "brain"),
-        method=options.method,
-        smoothing_mm=options.smoothing_mm,
-    )
-    warnings = check_quality(series, maps, spacing_mm)
-    refuse_unusable(warnings)
-    steps.update()
-    thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
-    affine = torch.from_numpy(volume.affine)
-    reading, core, delayed = read_maps(maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds)
-    steps.update()
-    summary = {
-        "case": case,
-        "dt_s": maps.dt_s,
-        "frames_before_contrast": maps.n_baseline,
-        "brain_ml": round(float(maps.brain.sum()) * float(np.prod(spacing_mm)) / 1000, 3),
-        **_arterial_summary(maps),
-        **reading.as_json(),
-        "warnings": [
-            {"name": found.name, "value": round(found.value, 4), "limit": found.limit, "unit": found.unit}
-            for found in warnings
-        ],
-    }
-    _write(options.out, case, maps, core, delayed, volume, thresholds, summary)
-    steps.update()
-    steps.close()
+    with tqdm(total=4, desc="reading", unit="step", leave=False) as steps:
+
+        def next_step(name: str) -> None:
+            steps.update()
+            steps.set_description(name)
+
+        loaded = load_case({"image": options.series})
+        case, affine = loaded["case"], loaded["affine"]
+        series = torch.from_numpy(loaded["image"]).permute(3, 0, 1, 2)
+        size = voxel_sizes(affine).tolist()
+        spacing_mm = (size[0], size[1], size[2])
+        grid = _Grid(tuple(series.shape[1:]), affine)
+        next_step("maps")
+        maps = perfusion_maps(
+            series,
+            _times(options.dt_s, loaded["dt_s"], options.series),
+            spacing_mm,
+            aif=None if options.aif is None else _aif(options.aif, grid),
+            brain=None if options.brain is None else _mask(options.brain, "brain", grid),
+            method=options.method,
+            smoothing_mm=options.smoothing_mm,
+        )
+        warnings = check_quality(series, maps, spacing_mm)
+        refuse_unusable(warnings)
+        next_step("reading of the maps")
+        thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
+        reading, core, delayed = read_maps(
+            maps.cbf, maps.cbv, maps.tmax, maps.tissue, torch.from_numpy(affine), spacing_mm, thresholds
+        )
+        summary = {
+            "case": case,
+            "dt_s": maps.dt_s,
+            "frames_before_contrast": maps.n_baseline,
+            "brain_ml": round(float(maps.brain.sum()) * math.prod(spacing_mm) / 1000, 3),
+            **_arterial_summary(maps),
+            **reading.as_json(),
+            "warnings": [
+                {"name": found.name, "value": round(found.value, 4), "limit": found.limit, "unit": found.unit}
+                for found in warnings
+            ],
+        }
+        next_step("writing")
+        _write(options.out, case, maps, core, delayed, affine, thresholds, summary)
     print(
         f"{case}: core {reading.core_ml:.1f} ml, Tmax > {options.delay_s:g} s "
         f"{reading.core_ml + reading.mismatch_ml:.1f} ml, side {reading.side}; {options.out}"
@@ -116,20 +140,19 @@ def _write(
     maps: PerfusionVolumes,
     core: torch.Tensor,
     delayed: torch.Tensor,
-    volume: Volume,
+    affine: NDArray[np.float64],
     thresholds: ReadingThresholds,
     summary: dict,
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     for name, description in _UNITS.items():
-        write_nifti(out / f"{case}_{name}.nii.gz", getattr(maps, name).numpy(), volume.affine, description=description)
+        write_nifti(out / f"{case}_{name}.nii.gz", getattr(maps, name).numpy(), affine, description=description)
     masks = {"brain": maps.brain, "core": core, "delay": delayed}
     for name, text in _MASKS.items():
         description = text.format(core=thresholds.core_rcbf, delay=thresholds.hypoperfusion_s)
-        write_nifti(out / f"{case}_{name}.nii.gz", masks[name].numpy(), volume.affine, description=description)
+        write_nifti(out / f"{case}_{name}.nii.gz", masks[name].numpy(), affine, description=description)
     title = f"{case}: core {summary['core_ml']:.1f} ml, mismatch {summary['mismatch_ml']:.1f} ml"
-    write_panel(out / f"{case}_perfusion.png", maps, core, delayed, volume.affine, title)
-    write_json(out / "summary.json", summary)
+    write_panel(out / f"{case}_perfusion.png", maps, core, delayed, affine, title)
+    write_json(out / "summary.json", summary)  # the last, so that it tells that all is there
 
 
 def _arterial_summary(maps: PerfusionVolumes) -> dict:
@@ -143,37 +166,48 @@ def _arterial_summary(maps: PerfusionVolumes) -> dict:
     }
 
 
-def _times(text: str | None, volume: Volume) -> float | list[float]:
+def _times(text: str | None, header_dt_s: float | None, series: Path) -> float | list[float]:
     """Time between frames, or of every frame, in s, from the option or the header."""
     if text is None:
-        interval_s = frame_interval_s(volume.header)
-        if interval_s is None:
-            raise ValueError("--dt_s: expected the time between frames, since the header of the series has none")
-        return interval_s
+        if header_dt_s is None:
+            raise ValueError(f"--dt_s: expected the time between frames in s, as the header of '{series}' has none")
+        return header_dt_s
     try:
         return float(text)
     except ValueError:
-        return [float(value) for value in _numbers(text, "--dt_s")]
+        return _numbers(text, "--dt_s").tolist()
 
 
-def _aif(text: str) -> AifSource:
+def _aif(text: str, grid: _Grid) -> AifSource:
     if text.endswith((".nii", ".nii.gz")):
-        return _mask(Path(text), "aif")
+        return _mask(Path(text), "aif", grid)
     indices = text.split(",")
     if len(indices) == 3 and all(index.strip().isdigit() for index in indices):
         return int(indices[0]), int(indices[1]), int(indices[2])
     return torch.from_numpy(_numbers(text, "--aif")).float()
 
 
-def _numbers(path: str, option: str) -> np.ndarray:
+def _numbers(path: str, option: str) -> NDArray[np.float64]:
+    """The numbers of a text file, separated by commas or white space."""
+    words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
     try:
-        return np.atleast_1d(np.loadtxt(path, delimiter=None if "," not in Path(path).read_text() else ",")).ravel()
+        return np.array([float(word) for word in words])
     except ValueError as error:
         raise ValueError(f"{option} '{path}': expected a text file of numbers, got {error}") from error
 
 
-def _mask(path: Path, key: str) -> torch.Tensor:
-    return torch.from_numpy(read_nifti(path, case=path.name, key=key).array) != 0
+def _mask(path: Path, option: str, grid: _Grid) -> torch.Tensor:
+    """The voxels of a NIfTI file that are not zero, if it is on the grid of the series."""
+    mask = read_nifti(path, case=path.name, key=option)
+    if mask.array.shape != grid.shape:
+        raise ValueError(f"--{option} '{path}': expected a mask {grid.shape} like the series, got {mask.array.shape}")
+    shift_mm = grid_shift_mm(mask.affine, grid.affine, grid.shape)
+    if shift_mm > GRID_TOLERANCE_MM:
+        raise ValueError(
+            f"--{option} '{path}': expected the affine of the series within {GRID_TOLERANCE_MM} mm, "
+            f"got voxels up to {shift_mm:.3g} mm away"
+        )
+    return torch.from_numpy(mask.array) != 0
 
 
 if __name__ == "__main__":

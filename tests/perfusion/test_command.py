@@ -1,0 +1,260 @@
+"""The command, end to end: what it writes, its options, and errors that leave nothing behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from scripts.perfusion.__main__ import main
+
+from .curves import arterial_curve
+from .head import N_FRAMES, SHAPE, SPACING_MM, head
+
+AFFINE = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])  # the first axis runs to the patient's left
+VOXEL_ML = 0.032
+MAPS = {
+    "cbf": "CBF [ml/100 g/min]",
+    "cbv": "CBV [ml/100 g]",
+    "mtt": "MTT [s]",
+    "tmax": "Tmax [s]",
+    "ttp": "TTP [s after the first frame]",
+}
+MASKS = {"brain": "brain", "core": "core: rCBF < 0.3 and Tmax > 6 s", "delay": "Tmax > 6 s"}
+NORMAL, DELAYED = (slice(50, 60), slice(40, 55)), (slice(14, 22), slice(40, 55))
+
+
+def save(path: Path, array: np.ndarray, dt_s: float = 0.0, affine: np.ndarray = AFFINE) -> str:
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    if array.ndim == 4:
+        image.header["pixdim"][4] = dt_s
+    nib.save(image, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def series() -> np.ndarray:
+    """(H, W, D, T); skull-stripped, so that every step of the command is quick."""
+    return np.moveaxis(head(stripped=True)[0].numpy(), 0, -1)
+
+
+@pytest.fixture(scope="module")
+def scan(series: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save(tmp_path_factory.mktemp("scan") / "patient.nii", series, 1.0)
+
+
+@pytest.fixture(scope="module")
+def results(scan: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "new" / "folder"
+    assert main([scan, "--out", str(out), "--smoothing_mm", "3"]) == 0
+    return out
+
+
+def array(results: Path, name: str) -> np.ndarray:
+    return np.asanyarray(nib.load(results / f"patient_{name}.nii.gz").dataobj)
+
+
+def summary(results: Path) -> dict:
+    return json.loads((results / "summary.json").read_text())
+
+
+def test_command_writes_maps_and_masks_with_their_unit_on_the_grid_of_the_series(results: Path) -> None:
+    names = {f"patient_{name}.nii.gz" for name in MAPS | MASKS} | {"patient_perfusion.png", "summary.json"}
+    assert {path.name for path in results.iterdir()} == names
+    for name, description in (MAPS | MASKS).items():
+        image = nib.load(results / f"patient_{name}.nii.gz")
+        assert image.header["descrip"].item().decode() == description
+        assert image.get_data_dtype() == (np.uint8 if name in MASKS else np.float32)
+        assert image.shape == SHAPE
+        assert image.affine == pytest.approx(AFFINE)
+
+
+def test_maps_on_disk_show_the_flow_that_went_in(results: Path) -> None:
+    brain = array(results, "brain") > 0
+    assert float(array(results, "cbf")[NORMAL].mean()) == pytest.approx(50, rel=0.3)
+    assert float(array(results, "cbf")[DELAYED].mean()) == pytest.approx(12, rel=0.25)
+    assert 6.5 < array(results, "tmax")[DELAYED].mean() - array(results, "tmax")[NORMAL].mean() < 9
+    assert not any(array(results, name)[~brain].any() for name in MAPS)
+
+
+def test_summary_has_the_numbers_of_the_masks(results: Path) -> None:
+    found, (_, brain, artery) = summary(results), head(stripped=True)
+    core, delay = array(results, "core") > 0, array(results, "delay") > 0
+    assert found["case"] == "patient"
+    assert found["dt_s"] == 1.0
+    assert found["brain_ml"] == pytest.approx(float(brain.sum()) * VOXEL_ML, rel=0.05)
+    assert found["core_ml"] == pytest.approx(core.sum() * VOXEL_ML, abs=1e-3)
+    assert found["tmax_ml"]["6"] == pytest.approx(delay.sum() * VOXEL_ML, abs=1e-3)
+    assert found["mismatch_ml"] == pytest.approx((delay.sum() - core.sum()) * VOXEL_ML, abs=1e-3)
+    assert found["core_ml"] > 0
+    assert found["side"] == "right"  # small indices of the first axis are the patient's right
+    assert found["flags"]["defuse3"]["core_ml"] == found["core_ml"]
+    assert found["warnings"] == []
+    assert np.mean([bool(artery[tuple(voxel)]) for voxel in found["aif_voxels"]]) > 0.9
+    assert max(found["aif_hu"]) == pytest.approx(300, rel=0.1)
+    assert len(found["aif_hu"]) == len(found["vof_hu"]) == N_FRAMES
+
+
+def test_picture_shows_two_slices_with_the_delay_outlined_and_the_artery_marked(results: Path) -> None:
+    picture = np.round(imread(results / "patient_perfusion.png")[..., :3] * 255).astype(int)
+    width_inch, height_inch = 2.1 * 2 + 2.2, 2.1 * 5 + 2.4
+    assert picture.shape == (round(height_inch * 110), round(width_inch * 110), 3)
+    for colour in ((0, 255, 0), (255, 0, 0)):
+        assert (picture == colour).all(axis=2).sum() > 20
+
+
+def test_options_replace_what_the_header_says_and_what_is_found(
+    series: np.ndarray, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = save(tmp_path / "scan.nii.gz", series, 2.0)
+    save(tmp_path / "artery.nii.gz", head(stripped=True)[2].numpy().astype(np.uint8))
+    (tmp_path / "times.txt").write_text("\n".join(f"{frame:.1f}" for frame in range(N_FRAMES)))
+    (tmp_path / "curve.csv").write_text(",".join(map(str, arterial_curve(np.arange(N_FRAMES, dtype=float)))))
+    brain = str(results / "patient_brain.nii.gz")
+    given = {
+        "mask": ["--aif", str(tmp_path / "artery.nii.gz"), "--dt_s", "1"],
+        "voxel": ["--aif", "45,71,0", "--dt_s", str(tmp_path / "times.txt")],
+        "curve": ["--aif", str(tmp_path / "curve.csv"), "--dt_s", "1", "--core_rcbf", "0.38", "--delay_s", "5"],
+    }
+    for name, options in given.items():
+        out = tmp_path / name
+        assert main([scan, "--out", str(out), "--brain", brain, *options]) == 0
+        assert json.loads((out / "summary.json").read_text())["dt_s"] == 1.0
+        assert nib.load(out / "scan_cbf.nii.gz").get_fdata()[NORMAL].mean() == pytest.approx(50, rel=0.35), name
+        assert np.array_equal(nib.load(out / "scan_brain.nii.gz").get_fdata(), array(results, "brain"))
+    assert nib.load(tmp_path / "curve" / "scan_core.nii.gz").header["descrip"].item().decode() == (
+        "core: rCBF < 0.38 and Tmax > 5 s"
+    )
+    by_voxel = json.loads((tmp_path / "voxel" / "summary.json").read_text())
+    assert by_voxel["aif_voxels"] == [[45, 71, 0]]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["scan"] * 3
+    assert "Tmax > 5 s" in lines[2]
+
+
+def test_fixed_truncation_underestimates_the_flow_more(scan: str, results: Path, tmp_path: Path) -> None:
+    assert main([scan, "--out", str(tmp_path), "--smoothing_mm", "3", "--method", "bcsvd"]) == 0
+    assert 20 < array(tmp_path, "cbf")[NORMAL].mean() < 0.9 * array(results, "cbf")[NORMAL].mean()
+    assert array(tmp_path, "cbv")[NORMAL] == pytest.approx(array(results, "cbv")[NORMAL], rel=1e-3)
+
+
+def test_warnings_are_named_with_their_numbers(
+    series: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = save(tmp_path / "cut.nii", series[..., :13], 1.0)
+    assert main([scan, "--out", str(tmp_path / "out")]) == 0
+    warnings = {found["name"]: found for found in summary(tmp_path / "out")["warnings"]}
+    cut = warnings["truncated_series"]
+    assert cut["value"] > cut["limit"] == 0.35
+    assert "cut: warning: truncated_series: " in capsys.readouterr().out
+
+
+def without_time(folder: Path, series: np.ndarray) -> list[str]:
+    return [save(folder / "bad.nii", series, 0.0)]
+
+
+def three_dimensional(folder: Path, series: np.ndarray) -> list[str]:
+    return [save(folder / "bad.nii", series[..., 0])]
+
+
+def short(folder: Path, series: np.ndarray) -> list[str]:
+    return [save(folder / "bad.nii", series[..., :8], 1.0)]
+
+
+def with_nan(folder: Path, series: np.ndarray) -> list[str]:
+    series = series.copy()
+    series[40, 40, 0, 5] = np.nan
+    return [save(folder / "bad.nii", series, 1.0)]
+
+
+def truncated(folder: Path, series: np.ndarray) -> list[str]:
+    path = Path(save(folder / "bad.nii", series, 1.0))
+    path.write_bytes(path.read_bytes()[:-1000])
+    return [str(path)]
+
+
+def without_contrast(folder: Path, series: np.ndarray) -> list[str]:
+    noise = np.random.default_rng(0).normal(0, 0.5, series.shape).astype(np.float32)
+    return [save(folder / "bad.nii", np.where(series[..., :1] == 0, 0, 34 + noise), 1.0)]
+
+
+def absent(folder: Path, series: np.ndarray) -> list[str]:
+    return [str(folder / "absent.nii")]
+
+
+def with_options(*options: str) -> Callable[[Path, np.ndarray], list[str]]:
+    return lambda folder, series: [save(folder / "bad.nii", series, 1.0), *options]
+
+
+def words_for_times(folder: Path, series: np.ndarray) -> list[str]:
+    (folder / "times.txt").write_text("0 one 2")
+    return [save(folder / "bad.nii", series, 1.0), "--dt_s", str(folder / "times.txt")]
+
+
+def smaller_brain(folder: Path, series: np.ndarray) -> list[str]:
+    brain = save(folder / "brain.nii", np.ones((4, 4, 2), np.uint8))
+    return [save(folder / "bad.nii", series, 1.0), "--brain", brain]
+
+
+def brain_elsewhere(folder: Path, series: np.ndarray) -> list[str]:
+    brain = save(folder / "brain.nii", np.ones(SHAPE, np.uint8), affine=np.diag([2.0, 2.0, 8.0, 1.0]))
+    return [save(folder / "bad.nii", series, 1.0), "--brain", brain]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (absent, "expected a file, got nothing there"),
+        (truncated, "a truncated file"),
+        (three_dimensional, "expected a 4D series (H, W, D, T), got 3D"),
+        (short, "expected at least 12 frames, got 8"),
+        (with_nan, "expected finite values, got 1 NaN or infinite"),
+        (without_contrast, "series must show"),
+        (without_time, "--dt_s: expected the time between frames in s, as the header of"),
+        (words_for_times, "expected a text file of numbers, got could not convert string to float: 'one'"),
+        (with_options("--dt_s", "-1"), "positive time between frames"),
+        (with_options("--dt_s", "no_such_file"), "No such file or directory: 'no_such_file'"),
+        (with_options("--aif", "40,40,9"), "aif must be three indices of a voxel of the image"),
+        (smaller_brain, "expected a mask (80, 96, 2) like the series, got (4, 4, 2)"),
+        (brain_elsewhere, "expected the affine of the series within 0.1 mm, got voxels up to"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_errors_are_one_line_and_leave_nothing_behind(
+    arguments: Callable, expected: str, series: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = arguments(tmp_path, series)
+    with pytest.raises(SystemExit) as stop:
+        main([*line, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert not (tmp_path / "out").exists()
+    captured = capsys.readouterr()
+    message = captured.err.split("\r")[-1]  # what the progress bar wrote is erased
+    assert message.startswith("python -m scripts.perfusion: error: ")
+    assert expected in message
+    assert message.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(
+    scan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(SystemExit) as stop:
+        main([scan, "--out", str(tmp_path / "file")])
+    assert stop.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--smoothing_mm", "--core_rcbf", "--delay_s"])
+def test_limits_that_make_no_sense_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ("nan", "-1"):
+        with pytest.raises(SystemExit):
+            main(["scan.nii", "--out", "out", f"{option}={value}"])
+        assert f"{option}: expected a finite number that is not negative, got {value}" in capsys.readouterr().err
