@@ -53,8 +53,8 @@ def find_arterial_input(
     Of the voxels of the brain that enhance most, each gets the score of `arterial_score`. The best one and the next
     best whose curves resemble it make the arterial input function. The venous output function is the mean of those
     with the largest area that arrive later, also between brain and bone. A sinus is large enough to be free of partial
-    volume, and what flows in flows out: the arterial curve is raised to the venous area (Lin et al., AJNR
-    2001;22:914-921).
+    volume, and what flows in flows out: the arterial curve is raised to the venous area. This is common practice, and
+    an approximation: Riordan et al., PLoS ONE 2014;9:e97586, find the carotid's area larger than the sinus's.
 
     Args:
         series: (T, H, W, D) in HU.
@@ -95,7 +95,8 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     * width: ``exp(-(w / w0 - 1))`` for curves wider than w0, the narrowest tenth of them;
     * smoothness: ``exp(-(roughness / 0.1)^2 / 2)``.
 
-    The terms are those of Mouridsen et al., Magn Reson Med 2006;55:524-531 (high, early, narrow, smooth).
+    That arterial curves are high, early, narrow and smooth is what automatic selection commonly builds on, by clusters
+    in Mouridsen et al., Magn Reson Med 2006;55:524; this product and its constants are a choice.
     """
     peak = features.peak_hu.clamp_min(0)
     height = (peak / torch.quantile(peak, 0.99).clamp_min(1e-6)).clamp_max(1)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 Method = Literal["osvd", "bcsvd", "ssvd"]
 
-#: Smallest relative singular value kept. ssvd and bcsvd: Wu 2003, 20 % and 10 % at a signal-to-noise ratio of 20.
+#: Smallest relative singular value kept. ssvd and bcsvd: 20 % and 10 %, the common choices for noisy curves (Wu 2003).
 #: osvd: the least truncation that is tried; below it, float32 curves hold no signal that the AIF could have passed.
 DEFAULT_THRESHOLD: dict[str, float] = {"ssvd": 0.2, "bcsvd": 0.1, "osvd": 0.003}
 
@@ -72,11 +72,12 @@ def deconvolve(
         threshold: smallest singular value kept, relative to the largest; ``None`` takes `DEFAULT_THRESHOLD`. For
             ``osvd`` it bounds the search from below.
         oscillation_index: the largest oscillation index allowed by ``osvd``: the mean absolute second difference of
-            the residue function over its maximum (Wu 2003 finds 0.035 best at a signal-to-noise ratio of 100 and
-            0.095 at 20). The difference is taken around the circle here, so that the choice does not depend on the
-            delay; that counts two differences more, hence 0.1.
+            the residue function over its maximum. Implementations after Wu 2003 commonly take 0.035; curves as noisy as
+            those of CT need more, hence 0.1, a choice. The difference is taken around the circle here, so that the choice does not
+            depend on the delay.
         density_g_ml: rho, density of brain tissue.
-        hematocrit_factor: kH = (1 - H_artery) / (1 - H_capillary) = (1 - 0.45) / (1 - 0.25).
+        hematocrit_factor: kH = (1 - H_artery) / (1 - H_capillary) = (1 - 0.45) / (1 - 0.25), the usual hematocrits of
+            large and small vessels.
         chunk_size: voxels worked on at a time; bounds the extra memory.
 
     Returns:

@@ -16,8 +16,9 @@ from .smoothing import Spacing
 class QualityLimits:
     """Limits of the quality control.
 
-    The acquisition should last 60 to 70 s (ASPECTS CTP recommendations; Konstas et al., AJNR 2009;30:662-668); the
-    other limits are where the phantom's maps begin to lose agreement with the truth.
+    They are choices that seemed plausible for CT perfusion, not the outcome of a study; set them for a scanner and a
+    protocol. What is known is that a scan should show the whole fall of the venous curve, for which it needs 60 to 70 s
+    (Kasasbeh et al., Stroke 2016; PMC5134896).
     """
 
     tail_share: float = 0.35

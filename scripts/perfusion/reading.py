@@ -17,7 +17,8 @@ class ReadingThresholds:
     """Thresholds of the reading, with the trials that use them."""
 
     core_rcbf: float = 0.30
-    """Flow relative to the other side's (Campbell et al., Stroke 2011;42:3435); 0.38: Cereda et al., JCBFM 2016."""
+    """Flow relative to the other side's, which outlines the core best in Campbell et al., Stroke 2011;42:3435; the trials
+    below took 0.30. A published alternative is 0.38 (Cereda et al., J Cereb Blood Flow Metab 2016)."""
     hypoperfusion_s: float = 6.0
     """Tmax (Olivot et al., Stroke 2009;40:469)."""
     further_tmax_s: tuple[float, ...] = (4.0, 8.0, 10.0)
@@ -45,7 +46,7 @@ class Reading:
     hypoperfusion_intensity_ratio: float
     """Volume of Tmax > 10 s over that of Tmax > 6 s."""
     cbv_index: float
-    """Mean CBV within the hypoperfusion over that of normal tissue of the other side (Arenillas et al. 2018)."""
+    """Mean CBV within the hypoperfusion over that of normal tissue of the other side (Arenillas et al., JCBFM 2018)."""
     reference_cbf: float
     """Median flow of normal tissue of the other side, ml/100 g/min."""
     reference_cbv: float

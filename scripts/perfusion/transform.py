@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -22,13 +23,13 @@ class PerfusionMapsd(MapTransform):
     """Compute those of ``cbf``, ``cbv``, ``mtt`` and ``tmax`` that a case lacks from its series.
 
     Maps that are given stay untouched. The others are added as (1, H, W, D) float32 with the affine of the series.
-    The time between frames is ``data["dt_s"]``, or else ``pixdim[4]`` of the series' header. What the quality control
-    warns of is added to ``data["warnings"]``, a string.
+    What the quality control warns of is added to ``data["warnings"]``, a string.
 
     Args:
         keys: the key of the series, (T, H, W, D) in HU.
         map_keys: the maps that a case should have afterwards.
-        dt_s: time between frames in s where neither the case nor its header tells it; None refuses such a case.
+        dt_s: time between frames in s, for every case, whatever its header says; None takes ``data["dt_s"]``, or else
+            ``pixdim[4]`` of the series' header.
         smoothing_mm: see `perfusion_maps`.
         method: see `perfusion_maps`.
 
@@ -50,6 +51,8 @@ class PerfusionMapsd(MapTransform):
         unknown = set(self.map_keys) - set(MAP_KEYS)
         if unknown:
             raise ValueError(f"map_keys must be among {MAP_KEYS}, got {sorted(unknown)}")
+        if dt_s is not None and not (math.isfinite(dt_s) and dt_s > 0):
+            raise ValueError(f"dt_s must be a positive time between frames in s, got {dt_s}")
         self.dt_s = dt_s
         self.smoothing_mm = smoothing_mm
         self.method: Method = method
@@ -68,7 +71,7 @@ class PerfusionMapsd(MapTransform):
         dt_s = self._interval_s(output, meta)
         if dt_s is None:
             raise CaseError.of(
-                case, str(key), file, "a time between frames (dt_s, or pixdim[4] with a unit)", "none in the header"
+                case, str(key), file, "a time between frames", "none in the header: give dt_s, in s, or the maps"
             )
         spacing = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
         spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
@@ -87,10 +90,7 @@ class PerfusionMapsd(MapTransform):
         return output
 
     def _interval_s(self, data: Mapping[Hashable, Any], meta: Mapping[str, Any]) -> float | None:
-        """Time between frames in s from the case, the header or the default, whichever tells it first."""
+        """Time between frames in s from the user, the case or the header, whichever tells it first."""
         pixdim = meta.get("pixdim")
-        header = float(pixdim[4]) if pixdim is not None and len(pixdim) > 4 else 0.0
-        for value in (float(data.get("dt_s") or 0.0), header, self.dt_s):
-            if value:
-                return value
-        return None
+        header_dt_s = float(pixdim[4]) if pixdim is not None and len(pixdim) > 4 else 0.0
+        return self.dt_s or float(data.get("dt_s") or 0.0) or header_dt_s or None

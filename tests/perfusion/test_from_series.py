@@ -194,15 +194,34 @@ def test_transform_adds_what_is_missing_and_keeps_what_is_given() -> None:
     assert output["warnings"] == "before"
 
 
-def test_transform_takes_the_interval_from_the_header_or_its_default_and_names_the_case_without() -> None:
+def test_transform_takes_the_interval_from_the_user_before_the_case_before_the_header() -> None:
     series = head(stripped=True)[0]
     image = MetaTensor(series, affine=torch.eye(4))
-    with pytest.raises(CaseError, match="case 'one', image: expected a time between frames"):
+    by_header = MetaTensor(series, affine=torch.eye(4), meta={"pixdim": [1, 2, 2, 8, 2.0, 0, 0, 0]})
+
+    def tmax(case: dict, **options: float) -> torch.Tensor:
+        return PerfusionMapsd(map_keys="tmax", **options)(case)["tmax"]
+
+    at_1_s, at_2_s = (tmax({"image": image, "dt_s": dt_s}) for dt_s in (1.0, 2.0))
+    assert not torch.equal(at_1_s, at_2_s)
+    assert torch.equal(tmax({"image": by_header}), at_2_s)
+    assert torch.equal(tmax({"image": by_header, "dt_s": 1.0}), at_1_s)
+    assert torch.equal(tmax({"image": by_header, "dt_s": 2.0}, dt_s=1.0), at_1_s)
+
+
+def test_transform_names_the_case_and_what_to_do() -> None:
+    image = MetaTensor(head(stripped=True)[0], affine=torch.eye(4))
+    with pytest.raises(CaseError, match="case 'one', image: expected a time between frames, .* give dt_s"):
         PerfusionMapsd()({"image": image, "case": "one", "dt_s": 0.0})
-    by_header = MetaTensor(series, affine=torch.eye(4), meta={"pixdim": [1, 2, 2, 8, 1.0, 0, 0, 0]})
-    one, other = PerfusionMapsd()({"image": by_header}), PerfusionMapsd(dt_s=1.0)({"image": image})
-    assert torch.equal(one["tmax"], other["tmax"])
     with pytest.raises(CaseError, match="case 'two', image: .*must show a brain"):
         PerfusionMapsd(dt_s=1.0)({"image": MetaTensor(torch.zeros(9, 16, 16, 2)), "case": "two"})
     with pytest.raises(ValueError, match="map_keys must be among"):
         PerfusionMapsd(map_keys=("flow",))
+    for dt_s in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="dt_s must be a positive time"):
+            PerfusionMapsd(dt_s=dt_s)
+
+
+def test_transform_leaves_a_complete_case_alone() -> None:
+    case = {"image": torch.zeros(1), **{key: torch.ones(1) for key in ("cbf", "cbv", "mtt", "tmax")}}
+    assert PerfusionMapsd()(case) == case
