@@ -73,8 +73,8 @@ def deconvolve(
             ``osvd`` it bounds the search from below.
         oscillation_index: the largest oscillation index allowed by ``osvd``: the mean absolute second difference of
             the residue function over its maximum. Implementations after Wu 2003 commonly take 0.035; curves as noisy as
-            those of CT need more, hence 0.1, a choice. The difference is taken around the circle here, so that the choice does not
-            depend on the delay.
+            those of CT need more, hence 0.1, a choice. The difference is taken around the circle here, so that what
+            is kept does not depend on the delay.
         density_g_ml: rho, density of brain tissue.
         hematocrit_factor: kH = (1 - H_artery) / (1 - H_capillary) = (1 - 0.45) / (1 - 0.25), the usual hematocrits of
             large and small vessels.

@@ -17,8 +17,8 @@ class ReadingThresholds:
     """Thresholds of the reading, with the trials that use them."""
 
     core_rcbf: float = 0.30
-    """Flow relative to the other side's, which outlines the core best in Campbell et al., Stroke 2011;42:3435; the trials
-    below took 0.30. A published alternative is 0.38 (Cereda et al., J Cereb Blood Flow Metab 2016)."""
+    """Flow relative to the other side's, which outlines the core best in Campbell et al., Stroke 2011;42:3435; 0.30 is
+    what the trials below took. A published alternative is 0.38 (Cereda et al., J Cereb Blood Flow Metab 2016)."""
     hypoperfusion_s: float = 6.0
     """Tmax (Olivot et al., Stroke 2009;40:469)."""
     further_tmax_s: tuple[float, ...] = (4.0, 8.0, 10.0)
