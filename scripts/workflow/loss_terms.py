@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -24,6 +24,6 @@ class LossTerms:
     def __init__(self, loss: HasTerms):
         self.loss = loss
 
-    def __call__(self, output: Mapping[str, Any]) -> dict[str, float]:
-        """Return name -> value."""
-        return {"loss": output["loss"].item(), **{name: value.item() for name, value in self.loss.terms.items()}}
+    def __call__(self, output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return name -> value; ``output`` is the decollated output of a trainer, whose items share the loss."""
+        return {"loss": float(output[0]["loss"]), **{name: value.item() for name, value in self.loss.terms.items()}}
