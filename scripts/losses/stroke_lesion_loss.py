@@ -27,9 +27,9 @@ class StrokeLesionLoss(nn.Module):
         segmentation: loss of (logits, label, attention map); L_s of Eq. 11 by default.
 
     Attributes:
-        context_encoder: Phi_c; give its parameters to the optimiser beside the network's. terms: detached values at
-        the last call: "segmentation" and its parts "cross_entropy" and "dice", and, where they
-            apply, "synthesis" (of I_g) and "feature" (of F_h), before alpha and beta.
+        context_encoder: Phi_c; give its parameters to the optimiser beside the network's.
+        terms: detached values at the last call: "segmentation" and its parts "cross_entropy" and "dice", and, where
+            they apply, "synthesis" (of I_g) and "feature" (of F_h), before alpha and beta.
     """
 
     def __init__(

@@ -31,8 +31,8 @@ class StrokeLesionNet(nn.Module):
     CBF, CBV, MTT and Tmax, and the temporal maximum intensity projection F_l. The extractor sees the frames and gives
     F_h; the generator sees the maps, F_l and F_h and gives the pseudo-DWI; the segmentor sees the pseudo-DWI alone.
 
-    F_h and the pseudo-DWI are linear outputs: the DWI is scaled from its minimum and 99th percentile to (0, 1), so its
-    brightest percent, which is where lesions are, lies above 1 and a sigmoid would cut it off.
+    F_h and the pseudo-DWI are linear outputs, which the paper leaves open: the target ends at 0 and 1, where the
+    background and the lesions are, and a sigmoid would have vanishing gradients just there.
 
     Args:
         features: channels of the encoder blocks of all three networks from fine to coarse.

@@ -68,10 +68,12 @@ class UNet(nn.Module):
     decoder pads its feature map with zeros at the lower right to the encoder's size.
 
     Args:
-        in_channels: number of input channels. out_channels: number of output channels; the output is linear.
-        features: channels of the encoder blocks from fine to coarse, at least one. norm: normalisation in MONAI's
-        notation, as ``"batch"``, ``"instance"``, ``"switchable"`` or ``(name, arguments)``. squeeze_excitation:
-        calibrate the channels after each encoder block (Hu et al. 2018, reduction 1).
+        in_channels: number of input channels.
+        out_channels: number of output channels; the output is linear.
+        features: channels of the encoder blocks from fine to coarse, at least one.
+        norm: normalisation in MONAI's notation, as ``"batch"``, ``"instance"``, ``"switchable"`` or
+            ``(name, arguments)``.
+        squeeze_excitation: calibrate the channels after each encoder block (Hu et al. 2018, reduction 1).
 
     Raises:
         ValueError: when a channel count is below 1.
