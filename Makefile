@@ -36,8 +36,9 @@ $(COHORT)/datalist.json: | env
 	$(BIN)/python -m scripts.phantom --out $(COHORT) --split 160/12/40 --seed 2018
 
 weights: env $(COHORT)/datalist.json  ## models/model.pt: first on pixels of 1.8 mm, then on those of 0.9 mm
-	$(TRAIN) --image_size 128 --epochs 20 --ckpt_dir runs/coarse --output_dir runs/coarse
-	$(TRAIN) --pretrained runs/coarse/model.pt --epochs 8 --learning_rate 0.0004 --ckpt_dir runs/fine --output_dir runs/fine
+	$(TRAIN) --image_size 128 --epochs 10 --ckpt_dir runs/coarse --output_dir runs/coarse
+	$(TRAIN) --pretrained runs/coarse/model.pt --epochs 8 --learning_rate 0.0004 --computed_maps 0.25 \
+		--ckpt_dir runs/fine --output_dir runs/fine
 	cp runs/fine/model.pt models/model.pt
 
 results: env  ## docs/results.md, from the shipped weights and the same cohort
