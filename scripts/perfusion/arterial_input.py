@@ -10,6 +10,7 @@ from torch import Tensor
 from .brain import grow
 from .curve_features import CurveFeatures, curve_features
 from .enhancement import subtract_baseline
+from .frames import mean_over_time, range_over_time
 from .smoothing import MaskedGrid, Spacing
 
 AifSource = Tensor | tuple[int, int, int]
@@ -68,8 +69,8 @@ def find_arterial_input(
     """
     if not brain.any():
         raise ValueError("brain must have at least one voxel to look for an artery in, got none")
-    baseline = series[:n_baseline].float().mean(dim=0)
-    rise = torch.where(baseline < _BONE_HU, series.amax(dim=0) - baseline, 0.0)
+    baseline = mean_over_time(series[:n_baseline])
+    rise = torch.where(baseline < _BONE_HU, range_over_time(series)[1] - baseline, 0.0)
     grid, curves = _candidates(series, rise, brain, n_baseline)
     features = curve_features(curves, dt_s)
     score = arterial_score(features)
@@ -141,11 +142,11 @@ def vessel_mask(series: Tensor, arterial: ArterialInput, n_baseline: int, dt_s: 
     Tissue holds a few per cent of blood and spreads the bolus, so its enhancement stays below 6 % of the artery's.
     Means over short windows are looked at rather than single frames, whose largest would be noise.
     """
-    baseline = series[:n_baseline].float().mean(dim=0)
+    baseline = mean_over_time(series[:n_baseline])
     peak = int(arterial.aif_hu.argmax())
     half = max(1, round(_WINDOW_S / dt_s / 2))
     centres = {min(peak + round(lag_s / dt_s), len(series) - 1) for lag_s in _PASSAGE_S}
-    windows = [series[max(0, centre - half) : centre + half + 1].float().mean(dim=0) for centre in sorted(centres)]
+    windows = [mean_over_time(series[max(0, centre - half) : centre + half + 1]) for centre in sorted(centres)]
     return torch.stack(windows).amax(dim=0) - baseline > _VESSEL_SHARE * float(arterial.aif_hu[peak])
 
 

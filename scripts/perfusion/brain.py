@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from .frames import mean_over_time, range_over_time
 from .smoothing import Spacing, smooth_within
 
 _BASELINE_FRAMES = 4
@@ -40,7 +41,7 @@ def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
         ValueError: `series` is not four-dimensional or `spacing_mm` is not three positive numbers.
     """
     check_series(series, spacing_mm)
-    first = series[:_BASELINE_FRAMES].float().mean(dim=0)
+    first = mean_over_time(series[:_BASELINE_FRAMES])
     measured = torch.isfinite(first) & ~_background(series)
     smooth = smooth_within(first, measured, _DENOISING_MM, spacing_mm)
     soft = measured & (smooth > _SOFT_TISSUE_HU[0]) & (smooth < _SOFT_TISSUE_HU[1])
@@ -54,7 +55,8 @@ def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
 def _background(series: Tensor) -> Tensor:
     """Voxels (H, W, D) that hold one value at all times, the one most frequent at the border: software set it."""
     sample = series[:: max(1, len(series) // _BACKGROUND_FRAMES)]
-    constant = sample.amax(dim=0) == sample.amin(dim=0)
+    lowest, highest = range_over_time(sample)
+    constant = lowest == highest
     border = torch.ones_like(constant)
     border[1:-1, 1:-1] = False
     values, counts = torch.unique(sample[0][border & constant], return_counts=True)
@@ -77,12 +79,12 @@ def check_series(series: Tensor, spacing_mm: Spacing) -> None:
 
 
 def grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
-    """Dilate (H, W, D) in the plane by an octagon: a square, then a diamond, of half the radius each."""
-    slices = mask.permute(2, 0, 1)[:, None].float()
-    steps = [max(1, round(radius_mm / size)) for size in spacing_mm[:2]]
-    rows, columns = (2 * step + 1 for step in steps)
-    grown = F.max_pool2d(slices, (rows, columns), stride=1, padding=tuple(steps))
-    return grown[:, 0].permute(1, 2, 0) > 0
+    """Dilate (H, W, D) in the plane by a square that reaches the radius, along one axis after the other."""
+    slices = mask.permute(2, 0, 1).float()
+    rows, columns = (max(1, round(radius_mm / size)) for size in spacing_mm[:2])
+    slices = F.max_pool2d(slices, (2 * rows + 1, 1), stride=1, padding=(rows, 0))
+    slices = F.max_pool2d(slices, (1, 2 * columns + 1), stride=1, padding=(0, columns))
+    return slices.permute(1, 2, 0) > 0
 
 
 def _inside_skull(bone: Tensor, spacing_mm: Spacing) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _FOOT_SHARE = 0.2  # of the peak; the arrival is the crossing before the peak
-_NOISE_TAPS = (0.25, 0.5, 0.25)
+_MIDDLE_WEIGHT, _SIDE_WEIGHT = 0.5, 0.25
 
 
 class CurveFeatures(NamedTuple):
@@ -54,10 +54,15 @@ def curve_features(curves: Tensor, dt_s: float) -> CurveFeatures:
 
 def smooth_in_time(curves: Tensor) -> Tensor:
     """Weight every frame and its neighbours by 1/4, 1/2, 1/4; curves (T, N), the ends repeated."""
-    before = torch.cat([curves[:1], curves[:-1]])
-    after = torch.cat([curves[1:], curves[-1:]])
-    side, middle, _ = _NOISE_TAPS
-    return middle * curves + side * (before + after)
+    smooth = _MIDDLE_WEIGHT * curves
+    for part, neighbour in (
+        (smooth[1:], curves[:-1]),
+        (smooth[:-1], curves[1:]),
+        (smooth[:1], curves[:1]),
+        (smooth[-1:], curves[-1:]),
+    ):
+        part.add_(neighbour, alpha=_SIDE_WEIGHT)
+    return smooth
 
 
 def _last_below(curves: Tensor, level: Tensor, allowed: Tensor) -> Tensor:

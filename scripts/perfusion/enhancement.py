@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .frames import range_over_time
+
 _UNEVEN_SHARE = 0.02  # of a frame interval; smaller deviations are rounding in the header
 _VESSEL_SHARE = 0.005  # of the voxels, those that change most
 _FEWEST_VESSEL_VOXELS = 20
@@ -63,10 +65,11 @@ def arrival_frame(series: Tensor, brain: Tensor, dt_s: float) -> int:
         brain: boolean (H, W, D), not empty.
         dt_s: time between frames in s.
     """
-    lowest, highest = torch.aminmax(series, dim=0)
+    lowest, highest = range_over_time(series)
     change = torch.where(brain, (highest - lowest).float(), -1.0).reshape(-1)
     count = min(int(brain.sum()), max(_FEWEST_VESSEL_VOXELS, round(_VESSEL_SHARE * int(brain.sum()))))
-    vessels = series.reshape(len(series), -1)[:, change.topk(count).indices].float().mean(dim=1)
+    along_h, along_w, along_d = torch.unravel_index(change.topk(count).indices, brain.shape)
+    vessels = series[:, along_h, along_w, along_d].float().mean(dim=1)
     peak = int(vessels.argmax())
     low = float(vessels[: peak + 1].min())
     quiet = torch.nonzero(vessels[:peak] <= low + _ARRIVAL_SHARE * (float(vessels[peak]) - low))
@@ -85,8 +88,8 @@ def noise_to_peak(curves: Tensor, n_baseline: int) -> float:
     """Noise of enhancement curves (T, N), from second differences, over the mean of their peaks."""
     if not curves.shape[1] or len(curves) < 3:
         return 0.0
-    bend = curves[2:] - 2 * curves[1:-1] + curves[:-2]
-    noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
+    bend = (curves[2:] + curves[:-2]).sub_(curves[1:-1], alpha=2)
+    noise_hu = float((bend.square_().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
     mean_curve = curves.mean(dim=1)
     peak_hu = float(mean_curve.max() - mean_curve[:n_baseline].mean())
     return noise_hu / max(peak_hu, 1e-3)

@@ -55,12 +55,13 @@ class MaskedGrid:
         Returns:
             float32 (T, N).
         """
+        boxed = frames[(slice(None), *self._box)]
+        if sigma_mm <= 0:
+            along_d, along_w, along_h = torch.unravel_index(self._index, self._inside.shape)
+            return boxed[:, along_h, along_w, along_d].float()
         values = torch.empty((len(frames), self.count), device=frames.device)
         if not self.count:
             return values
-        boxed = frames[(slice(None), *self._box)]
-        if sigma_mm <= 0:
-            return torch.index_select(_file_order(boxed).reshape(len(frames), -1).float(), 1, self._index, out=values)
         along_h, along_w = (
             _gaussian_matrix(size, sigma_mm / pixel_mm, frames.device)
             for size, pixel_mm in zip(boxed.shape[1:3], spacing_mm, strict=False)
