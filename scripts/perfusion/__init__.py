@@ -4,6 +4,7 @@ from .arterial_input import ArterialInput, find_arterial_input, given_arterial_i
 from .brain import brain_mask
 from .deconvolution import PerfusionMaps, deconvolve
 from .maps import PerfusionVolumes, perfusion_maps
+from .motion import correct_motion
 from .quality import QualityLimits, QualityWarning, check_quality
 from .reading import Reading, ReadingThresholds, read_maps
 from .transform import PerfusionMapsd
@@ -19,6 +20,7 @@ __all__ = [
     "ReadingThresholds",
     "brain_mask",
     "check_quality",
+    "correct_motion",
     "deconvolve",
     "find_arterial_input",
     "given_arterial_input",

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dt_s", help="time between frames in s, or a text file with the time of every frame")
     parser.add_argument("--aif", help="arterial curve (text file, HU), mask (NIfTI) or voxel (i,j,k); default: found")
     parser.add_argument("--brain", type=Path, help="brain mask (NIfTI); default: found")
+    parser.add_argument("--motion_correction", action="store_true", help="align the frames first (off)")
     parser.add_argument("--method", choices=get_args(Method), default="osvd", help="deconvolution (default osvd)")
     parser.add_argument(
         "--smoothing_mm",
@@ -102,6 +103,7 @@ def _run(options: argparse.Namespace) -> None:
             spacing_mm,
             aif=None if options.aif is None else _aif(options.aif, grid),
             brain=None if options.brain is None else _mask(options.brain, "brain", grid),
+            motion_correction=options.motion_correction,
             method=options.method,
             smoothing_mm=options.smoothing_mm,
         )

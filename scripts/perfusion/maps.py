@@ -15,6 +15,7 @@ from .deconvolution import Method, deconvolve
 from .denoising import denoise
 from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .frames import mean_over_time
+from .motion import correct_motion
 from .residual_motion import remove_residual_motion
 from .smoothing import MaskedGrid, Spacing, smooth_within
 
@@ -52,7 +53,7 @@ class PerfusionVolumes(NamedTuple):
     dt_s: float
     """Time between the frames of the curves, s."""
     motion_mm: Tensor
-    """(T,) displacement of each frame at the surface of the brain."""
+    """(T,) displacement of each frame at the surface of the brain, what is left of it after a motion correction."""
     noise_ratio: float
     """Noise of the smoothed curves over the peak of their mean."""
 
@@ -64,6 +65,7 @@ def perfusion_maps(
     *,
     aif: AifSource | None = None,
     brain: Tensor | None = None,
+    motion_correction: bool = False,
     smoothing_mm: float = DEFAULT_SMOOTHING_MM,
     method: Method = "osvd",
     threshold: float | None = None,
@@ -80,6 +82,8 @@ def perfusion_maps(
         aif: the arterial enhancement curve (T,), a mask (H, W, D) or the indices of an arterial voxel; found by itself
             if None. A curve belongs to evenly spaced frames.
         brain: boolean (H, W, D); found by itself if None.
+        motion_correction: align the frames first, see `correct_motion`; without it, movements smaller than the
+            smoothing are still taken out of the curves, see `remove_residual_motion`.
         smoothing_mm: standard deviation of the Gaussian that smooths the slices within the brain.
         method: see `deconvolve`, as the arguments that follow.
         threshold: see `deconvolve`.
@@ -91,6 +95,8 @@ def perfusion_maps(
         ValueError: an argument does not fit, or the series has no brain or no contrast in it.
     """
     check_series(series, spacing_mm)
+    if motion_correction:  # before frames are mixed to even their times
+        series, _ = correct_motion(series, spacing_mm)
     series, interval_s = even_frames(series, dt_s)
     brain = brain_mask(series, spacing_mm) if brain is None else _given_brain(brain, series)
     if not brain.any():

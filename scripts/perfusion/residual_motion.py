@@ -18,7 +18,7 @@ def remove_residual_motion(curves: Tensor, grid: MaskedGrid, n_baseline: int, sp
     much as contrast does. To first order the change is the image's gradient times the displacement, so the three
     parameters of each frame follow from one least-squares fit over the brain: no frame is interpolated. The fit has
     the level and the image itself as further terms, which take up the contrast. It holds for movements smaller than
-    the smoothing; larger ones stay in the curves in part, and the quality control warns of them by their size.
+    the smoothing; larger ones are for `correct_motion`, and the quality control warns of them.
 
     Args:
         curves: (T, N) smoothed attenuation in HU.

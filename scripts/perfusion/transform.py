@@ -31,6 +31,7 @@ class PerfusionMapsd(MapTransform):
         dt_s: time between frames in s, for every case, whatever its header says; None takes ``data["dt_s"]``, or else
             ``pixdim[4]`` of the series' header.
         smoothing_mm: see `perfusion_maps`.
+        motion_correction: see `perfusion_maps`.
         method: see `perfusion_maps`.
 
     Raises:
@@ -44,6 +45,7 @@ class PerfusionMapsd(MapTransform):
         map_keys: str | Sequence[str] = MAP_KEYS,
         dt_s: float | None = None,
         smoothing_mm: float = DEFAULT_SMOOTHING_MM,
+        motion_correction: bool = False,
         method: Method = "osvd",
     ) -> None:
         super().__init__(keys)
@@ -55,6 +57,7 @@ class PerfusionMapsd(MapTransform):
             raise ValueError(f"dt_s must be a positive time between frames in s, got {dt_s}")
         self.dt_s = dt_s
         self.smoothing_mm = smoothing_mm
+        self.motion_correction = motion_correction
         self.method: Method = method
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -77,7 +80,14 @@ class PerfusionMapsd(MapTransform):
         spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
         values = series.as_tensor() if isinstance(series, MetaTensor) else torch.as_tensor(series)
         try:
-            maps = perfusion_maps(values, dt_s, spacing_mm, smoothing_mm=self.smoothing_mm, method=self.method)
+            maps = perfusion_maps(
+                values,
+                dt_s,
+                spacing_mm,
+                motion_correction=self.motion_correction,
+                smoothing_mm=self.smoothing_mm,
+                method=self.method,
+            )
             warnings = check_quality(values, maps, spacing_mm)
             refuse_unusable(warnings)
         except ValueError as error:

@@ -116,7 +116,7 @@ def test_options_replace_what_the_header_says_and_what_is_found(
     (tmp_path / "curve.csv").write_text(",".join(map(str, arterial_curve(np.arange(N_FRAMES, dtype=float)))))
     brain = str(results / "patient_brain.nii.gz")
     given = {
-        "mask": ["--aif", str(tmp_path / "artery.nii.gz"), "--dt_s", "1"],
+        "mask": ["--aif", str(tmp_path / "artery.nii.gz"), "--dt_s", "1", "--motion_correction"],
         "voxel": ["--aif", "45,71,0", "--dt_s", str(tmp_path / "times.txt")],
         "curve": ["--aif", str(tmp_path / "curve.csv"), "--dt_s", "1", "--core_rcbf", "0.38", "--delay_s", "5"],
     }
