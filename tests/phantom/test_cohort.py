@@ -14,7 +14,6 @@ from scripts.phantom.__main__ import main
 from scripts.phantom.anatomy import load_template
 from scripts.phantom.cohort import generate_cohort, plan_cohort
 from scripts.phantom.preview import write_preview
-from scripts.phantom.thresholds import core_mask, dice, hypoperfusion_mask, report, threshold_dice
 from scripts.phantom.writer import _appearing_folder
 
 COUNTS = (2, 1, 1)
@@ -206,27 +205,6 @@ def test_folder_does_not_appear_when_writing_fails(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_threshold_rules_by_hand():
-    tmax = np.array([1.0, 2.0, 7.0, 9.0, 8.0, 0.0])
-    cbf = np.array([50.0, 30.0, 11.0, 13.0, 0.0, 0.0])
-    assert hypoperfusion_mask(tmax).tolist() == [False, False, True, True, True, False]
-    # Normal tissue has a mean of 40, so the limit is 12; a voxel without a value is not tissue.
-    assert core_mask(cbf, tmax).tolist() == [False, False, True, False, False, False]
-    assert not core_mask(np.zeros(3), np.full(3, 9.0)).any()
-    assert core_mask(np.array([100.0, 10.0]), np.full(2, 9.0)).tolist() == [False, True]
-    truth = np.array([True, True, False])
-    assert dice(np.array([True, False, False]), truth) == pytest.approx(2 / 3)
-    assert np.isnan(dice(truth, np.zeros(3, dtype=bool)))
-
-
-def test_report_of_lesion_free_cases():
-    assert report(np.array([[0.0, np.nan, np.nan]])) == "cases 1, without lesion 1"
-    text = report(np.array([[5.0, 0.2, 0.3], [60.0, 0.4, 0.5], [0.0, np.nan, np.nan]]))
-    assert "median 32.5 ml, 50% below 10 ml, 50% above 50 ml" in text
-    assert "mean Dice 0.300" in text
-    assert "mean Dice 0.400" in text
-
-
 @pytest.mark.slow
 def test_a_case_takes_at_most_three_seconds_on_two_cores(tmp_path):
     load_template()
@@ -238,14 +216,3 @@ def test_a_case_takes_at_most_three_seconds_on_two_cores(tmp_path):
 def test_preview_needs_cases(tmp_path):
     with pytest.raises(ValueError, match="cases must not be empty"):
         write_preview(tmp_path / "preview.png", tmp_path, [])
-
-
-@pytest.mark.slow
-def test_thresholds_are_neither_useless_nor_enough(tmp_path):
-    """On ISLES 2018 thresholds reach a Dice of about 0.3."""
-    sections = generate_cohort(tmp_path / "band", (0, 0, 30), 21, matrix=128, workers=2, with_dwi=False)
-    rows = threshold_dice(tmp_path / "band", sections["testing"])
-    lesions = rows[rows[:, 0] > 0]
-    assert 0.2 < lesions[:, 1].mean() < 0.45
-    assert 0.2 < lesions[:, 2].mean() < 0.45
-    assert 5.0 < np.median(lesions[:, 0]) < 35.0
