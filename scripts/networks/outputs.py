@@ -5,6 +5,8 @@ gives besides comes through its method ``synthesise``. A wrapper holds the netwo
 parameters: it is the inner network that is saved and loaded.
 """
 
+import math
+
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
@@ -56,11 +58,31 @@ class WithSynthesis(_PrecisionWrapper):
     Args:
         network: the network to run.
         amp: run it under bfloat16 autocast; the output is float32 either way.
+        mirror: run it on the slice and on its mirror image, left for right, and average: the logits become the
+            logarithm of the mean probability. What the network takes for a lesion on one side only by chance is
+            rarely found twice.
     """
 
+    def __init__(self, network: nn.Module, amp: bool = False, mirror: bool = False) -> None:
+        super().__init__(network, amp)
+        self.mirror = mirror
+
     def forward(self, image: Tensor) -> Tensor:
-        """Map ``image`` (N, C, H, W) to (N, 3, H, W), or to the logits alone for a network without a pseudo-DWI."""
+        """Map ``image`` (N, C, H, W), H from right to left, to (N, 3, H, W).
+
+        A network without a pseudo-DWI gives its logits alone.
+        """
         outputs = self._run(image)
+        if self.mirror:
+            mirrored = {name: tensor.flip(2) for name, tensor in self._run(image.flip(2)).items()}
+            outputs = {name: (tensor + mirrored[name]) / 2 for name, tensor in outputs.items() if name != "logits"} | {
+                "logits": log_mean_probability(outputs["logits"], mirrored["logits"])
+            }
         if "pseudo_dwi" not in outputs:
             return outputs["logits"]
         return torch.cat([outputs["logits"], outputs["pseudo_dwi"]], dim=1)
+
+
+def log_mean_probability(first: Tensor, second: Tensor) -> Tensor:
+    """Logits (N, C, H, W) whose softmax is the mean of the softmax of two logits."""
+    return torch.logaddexp(first.log_softmax(1), second.log_softmax(1)) - math.log(2)

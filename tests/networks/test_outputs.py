@@ -1,7 +1,7 @@
 import pytest
 import torch
 from monai.data import MetaTensor
-from torch import nn
+from torch import Tensor, nn
 
 from scripts.networks import StrokeLesionNet, TrainingOutputs, UNet, WithSynthesis
 
@@ -84,3 +84,29 @@ def test_network_sees_channels_last(image):
 def test_bad_network():
     with pytest.raises(TypeError, match=r"network must be a torch.nn.Module, got str"):
         WithSynthesis("network")
+
+
+class Sided(nn.Module):
+    """A network that sees only the first half of the first image axis, and so depends on the side."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        value = image[:, :1] * (torch.arange(image.shape[2]) < image.shape[2] // 2).view(1, 1, -1, 1)
+        return torch.cat([-value, value], dim=1)
+
+
+def test_mirrored_prediction_is_the_mean_probability_of_both_sides():
+    network, image = Sided(), torch.randn(2, 3, 8, 6)
+    probability = torch.softmax(WithSynthesis(network, mirror=True)(image), 1)
+    mirrored = torch.softmax(network(image.flip(2)), 1).flip(2)
+    torch.testing.assert_close(probability, (torch.softmax(network(image), 1) + mirrored) / 2)
+    torch.testing.assert_close(
+        probability, torch.softmax(WithSynthesis(network, mirror=True)(image.flip(2)), 1).flip(2)
+    )
+
+
+def test_mirroring_averages_the_pseudo_dwi():
+    network = StrokeLesionNet(features=(2, 4)).eval()
+    image = torch.rand(1, 11, 16, 16)
+    with torch.no_grad():
+        expected = (network.synthesise(image).pseudo_dwi + network.synthesise(image.flip(2)).pseudo_dwi.flip(2)) / 2
+        torch.testing.assert_close(WithSynthesis(network, mirror=True)(image)[:, 2:], expected)

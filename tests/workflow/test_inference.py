@@ -13,6 +13,7 @@ CBF = 6
 COPY = {
     "network_def": {"_target_": "tests.workflow.copying.CopyChannel", "channel": CBF},
     "handlers#0#_disabled_": True,
+    "min_lesion_ml": 0,
 }
 
 
@@ -80,13 +81,26 @@ def test_a_smooth_lesion_on_a_512_grid_comes_back_to_a_hundredth(workflow, write
     assert 2 * (lesion & mask).sum() / (lesion.sum() + mask.sum()) > 0.99
 
 
+def test_components_below_the_smallest_lesion_are_dropped(workflow, write_case, tmp_path):
+    mask = np.zeros((64, 64, 3), dtype=bool)
+    mask[10:14, 10:13, 1] = True  # 12 voxels of 3.6 x 3.6 x 8 mm: 1.24 ml
+    mask[40:43, 40:43, 1] = True  # 9 voxels: 0.93 ml
+    case = write_case("case_9")
+    nib.save(nib.Nifti1Image(np.where(mask, 100, 0).astype(np.float32), axial_affine()), case["cbf"])
+    overrides = {**COPY, "min_lesion_ml": 1.0, "dataset#data": [case]}
+    workflow("inference", workflow_type="infer", image_size=64, **overrides).run()
+    lesion = np.asarray(nib.load(tmp_path / "eval" / "case_9" / "case_9_lesion.nii.gz").dataobj) > 0
+    mask[40:43, 40:43] = False
+    np.testing.assert_array_equal(lesion, mask)
+
+
 @pytest.fixture
 def trained(workflow):
     workflow("train").run()
 
 
 def test_inference_writes_three_images_and_a_row_for_every_case(trained, workflow, dataset_dir):
-    inference = workflow("inference", workflow_type="infer")
+    inference = workflow("inference", workflow_type="infer", min_lesion_ml=0)
     assert inference.check_properties() == []
     inference.run()
     with (dataset_dir / "eval" / "cases.csv").open() as stream:
