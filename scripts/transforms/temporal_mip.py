@@ -9,7 +9,9 @@ import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends
+from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
+
+from ..perfusion.frames import over_time
 
 
 class TemporalMIP(Transform):
@@ -24,7 +26,11 @@ class TemporalMIP(Transform):
         """Return the maximum over the first axis, which is kept with length 1."""
         if series.ndim != 4:
             raise ValueError(f"series: expected 4 dimensions (T, H, W, D), got shape {tuple(series.shape)}")
-        return series.amax(0, keepdim=True) if isinstance(series, torch.Tensor) else series.max(0, keepdims=True)
+        if not isinstance(series, torch.Tensor):
+            return series.max(0, keepdims=True)
+        plain = convert_to_tensor(series, track_meta=False)
+        projection = over_time(plain, lambda frames: frames.amax(dim=0))
+        return convert_to_dst_type(projection[None], series)[0]
 
 
 class TemporalMIPd(MapTransform):
