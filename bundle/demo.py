@@ -10,8 +10,8 @@ from .steps import WEIGHTS, check_weights, ensure_data, run_workflow
 
 HELP = "segment one synthetic case with the shipped weights and draw it"
 
-SEED = 8
-"""Of the synthetic patient, who is neither trained nor tested on."""
+SEED = 11
+"""A patient whose lesion is easy to see; neither trained nor tested on. `docs/results.md` has the harder ones too."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
