@@ -153,6 +153,7 @@ def test_data_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert describe_data(tmp_path) == f"the data set `{tmp_path.name}`"
 
 
-def test_defaults_keep_test_and_training_apart() -> None:
-    assert results.TEST_SEED != results.TRAINING_SEED
-    assert results.TEST_CASES >= 40
+def test_the_cohort_of_the_weights_is_large_enough() -> None:
+    training, _, testing = results.COUNTS
+    assert training >= 150
+    assert testing >= 40

@@ -15,7 +15,7 @@ def test_loads_everything(case: dict[str, Any]) -> None:
     loaded = load_case(case | {"subject": "p3"})
     arrays = case_arrays(np.random.default_rng(0))
     assert set(loaded) == {*arrays, "case", "affine", "dt_s", "subject"}
-    assert (loaded["case"], loaded["subject"], loaded["dt_s"]) == ("case_7", "p3", None)
+    assert (loaded["case"], loaded["subject"], loaded["dt_s"]) == ("case_7", "p3", 1.0)
     np.testing.assert_allclose(loaded["affine"], AFFINE, atol=1e-5)
     for key, array in arrays.items():
         np.testing.assert_array_equal(loaded[key], array)
