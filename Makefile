@@ -30,7 +30,7 @@ data: env  ## the default data set of the configs
 
 COHORT := data/cohort
 TRAIN := $(BIN)/python -m monai.bundle run training --config_file configs/train.json --dataset_dir $(COHORT) \
-	--seed 2018 --amp True
+	--seed 2018 --amp True --elastic_probability 0
 
 $(COHORT)/datalist.json: | env
 	$(BIN)/python -m scripts.phantom --out $(COHORT) --split 160/12/40 --seed 2018
