@@ -2,12 +2,12 @@
 
 from .case_dataset import CaseDataset
 from .inference_cases import inference_cases
+from .listed_cases import listed_cases
 from .loss_terms import LossTerms
 from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
-from .training_cases import training_cases
 
 __all__ = [
     "BestMetric",
@@ -19,5 +19,5 @@ __all__ = [
     "SliceDataset",
     "SliceSampler",
     "inference_cases",
-    "training_cases",
+    "listed_cases",
 ]

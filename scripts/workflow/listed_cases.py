@@ -1,4 +1,4 @@
-"""Which cases a training runs on."""
+"""The cases of a datalist, with given or with computed maps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from ..io.case import MAP_KEYS
 from ..io.datalist import load_datalist
 
 
-def training_cases(
-    datalist: str | os.PathLike[str], dataset_dir: str | os.PathLike[str], computed_maps: float = 0.0
+def listed_cases(
+    datalist: str | os.PathLike[str],
+    section: str,
+    dataset_dir: str | os.PathLike[str],
+    computed_maps: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Return the section ``training`` of a datalist, with the given maps of some cases set aside.
+    """Return a section of a datalist, with the given maps of some cases set aside.
 
     A case without maps has them computed from its series. Maps of different software differ in scale and smoothness:
     a network that is to work with given and with computed ones has to see both.
 
     Args:
         datalist: the JSON file.
+        section: one of its sections.
         dataset_dir: the folder that its paths are relative to.
         computed_maps: the part of the cases, in [0, 1], whose maps are computed even where they are given. The cases
             are spread evenly over the list.
@@ -29,7 +33,7 @@ def training_cases(
     """
     if not 0 <= computed_maps <= 1:
         raise ValueError(f"computed_maps: expected a part in [0, 1], got {computed_maps}")
-    cases = load_datalist(datalist, "training", dataset_dir)
+    cases = load_datalist(datalist, section, dataset_dir)
     return [
         {key: value for key, value in case.items() if key not in MAP_KEYS}
         if int((index + 1) * computed_maps) > int(index * computed_maps)
