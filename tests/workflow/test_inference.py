@@ -3,6 +3,7 @@ import csv
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
@@ -163,3 +164,12 @@ def test_a_row_counts_axial_slices_and_the_largest_component():
         "warnings": "a warning",
     }
     assert lesion_row("case_2", np.zeros((3, 3, 3), bool), np.eye(4))["largest_component_ml"] == 0
+
+
+@pytest.mark.parametrize("config", ["evaluate", "inference"])
+def test_the_published_widths_infer(config, workflow):
+    parser = workflow(config, "paper", workflow_type="infer", features=[64, 128, 256, 512, 1024]).parser
+    network = parser.get_parsed_content("network_with_synthesis").eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 11, 32, 32)).shape == (1, 3, 32, 32)
+    assert sum(parameter.numel() for parameter in network.network.segmentor.parameters()) > 33e6
