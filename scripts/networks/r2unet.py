@@ -1,13 +1,11 @@
 """R2UNet of Alom et al. 2018, a baseline in Table 3 of Wang 2020."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .initialisation import initialise_xavier
-from .padding import pad_to_size
+from .unet import DecoderBlock, EncoderDecoder
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -50,7 +48,7 @@ class RecurrentResidualBlock(nn.Module):
         return x + self.recurrent(x)
 
 
-class R2UNet(nn.Module):
+class R2UNet(EncoderDecoder):
     """UNet of recurrent residual blocks.
 
     With the default widths, 4 inputs and 2 outputs it has 39.09 M parameters, the paper's count. Choices that reach
@@ -73,39 +71,18 @@ class R2UNet(nn.Module):
         features: Sequence[int] = (64, 128, 256, 512, 1024),
         steps: int = 2,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.min_size = 2 ** (len(features) - 1)
-        inputs = (in_channels, *features[:-1])
-        self.encoder = nn.ModuleList(RecurrentResidualBlock(i, o, steps) for i, o in zip(inputs, features, strict=True))
-        coarse_to_fine = tuple(reversed(features))
-        pairs = list(zip(coarse_to_fine[:-1], coarse_to_fine[1:], strict=True))
-        self.upsample = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2.0), _convolution(i, o)) for i, o in pairs
+        super().__init__(
+            in_channels,
+            encoder=[
+                RecurrentResidualBlock(i, o, steps)
+                for i, o in zip((in_channels, *features[:-1]), features, strict=True)
+            ],
+            decoder=[
+                DecoderBlock(
+                    nn.Sequential(nn.Upsample(scale_factor=2.0), _convolution(i, o)),
+                    RecurrentResidualBlock(2 * o, o, steps),
+                )
+                for o, i in reversed(list(pairwise(features)))
+            ],
+            output=nn.Conv2d(features[0], out_channels, kernel_size=1),
         )
-        self.decoder = nn.ModuleList(RecurrentResidualBlock(2 * o, o, steps) for _, o in pairs)
-        self.output = nn.Conv2d(features[0], out_channels, kernel_size=1)
-        initialise_xavier(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to logits (N, out_channels, H, W).
-
-        Raises:
-            ValueError: when the number of channels is another, or the height or width is too small to be pooled.
-        """
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"The input must have shape (N, {self.in_channels}, H, W), got {list(x.shape)}.")
-        if x.shape[2] < self.min_size or x.shape[3] < self.min_size:
-            raise ValueError(f"The input's height and width must be at least {self.min_size}, got {list(x.shape)}.")
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.encoder):
-            if level > 0:
-                x = F.max_pool2d(x, 2)
-            x = block(x)
-            skips.append(x)
-        skips.pop()
-        for upsample, block in zip(self.upsample, self.decoder):  # noqa: B905  not scriptable otherwise
-            skip = skips.pop()
-            x = pad_to_size(upsample(x), skip.shape[2], skip.shape[3])
-            x = block(torch.cat([skip, x], dim=1))
-        return self.output(x)

@@ -1,6 +1,7 @@
 """The 2D UNet of Ronneberger et al. 2015 with same-padding, normalisation and optional squeeze-and-excitation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
@@ -44,12 +45,17 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Transposed convolution by 2, concatenation with the encoder's feature map of that size, a convolution block."""
+    """Upsampling by 2, concatenation with the encoder's feature map of that size, convolutions.
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Normalisation) -> None:
+    Args:
+        upsample: maps (N, in_channels, h, w) to (N, out_channels, 2h, 2w).
+        convolutions: map (N, 2 out_channels, H, W) to (N, out_channels, H, W).
+    """
+
+    def __init__(self, upsample: nn.Module, convolutions: nn.Module) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
-        self.convolutions = convolution_block(2 * out_channels, out_channels, norm)
+        self.upsample = upsample
+        self.convolutions = convolutions
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map ``x`` (N, in_channels, h, w) and ``skip`` (N, out_channels, H, W) to (N, out_channels, H, W)."""
@@ -57,7 +63,50 @@ class DecoderBlock(nn.Module):
         return self.convolutions(torch.cat([skip, x], dim=1))
 
 
-class UNet(nn.Module):
+class EncoderDecoder(nn.Module):
+    """What UNets share: encoder blocks with max pooling between them, decoder blocks, a 1 x 1 convolution.
+
+    Args:
+        in_channels: number of input channels.
+        encoder: blocks from fine to coarse.
+        decoder: blocks from coarse to fine, of (feature map, the encoder's feature map).
+        output: maps the last feature map to the output.
+    """
+
+    def __init__(
+        self, in_channels: int, encoder: Iterable[nn.Module], decoder: Iterable[nn.Module], output: nn.Module
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.encoder = nn.ModuleList(encoder)
+        self.decoder = nn.ModuleList(decoder)
+        self.output = output
+        self.min_size = 2 ** (len(self.encoder) - 1)
+        initialise_xavier(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W).
+
+        Raises:
+            ValueError: when the number of channels is another, or the height or width is too small to be pooled.
+        """
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"The input must have shape (N, {self.in_channels}, H, W), got {list(x.shape)}.")
+        if x.shape[2] < self.min_size or x.shape[3] < self.min_size:
+            raise ValueError(f"The input's height and width must be at least {self.min_size}, got {list(x.shape)}.")
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            if level > 0:
+                x = F.max_pool2d(x, 2)
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = block(x, skips.pop())
+        return self.output(x)
+
+
+class UNet(EncoderDecoder):
     """UNet with max pooling, transposed convolutions and two convolutions a block.
 
     With ``features`` (64, 128, 256, 512, 1024), 4 inputs and 2 outputs it has 31.04 M parameters. Choices that the
@@ -87,42 +136,20 @@ class UNet(nn.Module):
         norm: Normalisation = "batch",
         squeeze_excitation: bool = False,
     ) -> None:
-        super().__init__()
         if min(in_channels, out_channels, len(features), *features) < 1:
             raise ValueError(
                 "in_channels, out_channels and every entry of features must be at least 1, "
                 f"got {in_channels}, {out_channels} and {tuple(features)}."
             )
-        self.in_channels = in_channels
-        self.min_size = 2 ** (len(features) - 1)
-        inputs = (in_channels, *features[:-1])
-        self.encoder = nn.ModuleList(
-            EncoderBlock(i, o, norm, squeeze_excitation) for i, o in zip(inputs, features, strict=True)
+        super().__init__(
+            in_channels,
+            encoder=[
+                EncoderBlock(i, o, norm, squeeze_excitation)
+                for i, o in zip((in_channels, *features[:-1]), features, strict=True)
+            ],
+            decoder=[
+                DecoderBlock(nn.ConvTranspose2d(i, o, kernel_size=2, stride=2), convolution_block(2 * o, o, norm))
+                for o, i in reversed(list(pairwise(features)))
+            ],
+            output=nn.Conv2d(features[0], out_channels, kernel_size=1),
         )
-        coarse_to_fine = tuple(reversed(features))
-        self.decoder = nn.ModuleList(
-            DecoderBlock(i, o, norm) for i, o in zip(coarse_to_fine[:-1], coarse_to_fine[1:], strict=True)
-        )
-        self.output = nn.Conv2d(features[0], out_channels, kernel_size=1)
-        initialise_xavier(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H, W).
-
-        Raises:
-            ValueError: when the number of channels is another, or the height or width is too small to be pooled.
-        """
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"The input must have shape (N, {self.in_channels}, H, W), got {list(x.shape)}.")
-        if x.shape[2] < self.min_size or x.shape[3] < self.min_size:
-            raise ValueError(f"The input's height and width must be at least {self.min_size}, got {list(x.shape)}.")
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.encoder):
-            if level > 0:
-                x = F.max_pool2d(x, 2)
-            x = block(x)
-            skips.append(x)
-        skips.pop()
-        for block in self.decoder:
-            x = block(x, skips.pop())
-        return self.output(x)
