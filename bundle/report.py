@@ -128,7 +128,7 @@ def metrics_table(methods: Sequence[Method], stratum: str, columns: Mapping[str,
     for method in methods:
         summary = summarise(method.rows, columns)[stratum]
         body.append([method.title] + [_mean_sd(summary[name], digits) for name, (_, digits) in columns.items()])
-    return _table(["", *(title for title, _ in columns.values())], body)
+    return markdown_table(["", *(title for title, _ in columns.values())], body)
 
 
 def lesion_free_table(methods: Sequence[Method]) -> str:
@@ -139,7 +139,7 @@ def lesion_free_table(methods: Sequence[Method]) -> str:
         summary = summarise(method.rows, ["false_positive_ml"])[LESION_FREE]["false_positive_ml"]
         nothing = f"{int((found_ml == 0).sum())} of {found_ml.size}"
         body.append([method.title, nothing, _mean_sd(summary, 2), f"{found_ml.max():.2f}"])
-    return _table(["", "nothing found", "false positive volume (ml)", "largest (ml)"], body)
+    return markdown_table(["", "nothing found", "false positive volume (ml)", "largest (ml)"], body)
 
 
 def synthesis_table(network: Method) -> str:
@@ -152,7 +152,7 @@ def synthesis_table(network: Method) -> str:
         if counts[stratum]
     ]
     header = ["", *(title for title, _ in SYNTHESIS_COLUMNS.values())]
-    return _table(header, body) + '\n\n"Local" is the lesion dilated by 10 pixels in the slice.'
+    return markdown_table(header, body) + '\n\n"Local" is the lesion dilated by 10 pixels in the slice.'
 
 
 def _how_made(provenance: Provenance) -> str:
@@ -178,6 +178,7 @@ def _mean_sd(values: Mapping[str, Any], digits: int) -> str:
     return f"{values['mean']:.{digits}f}{sd}"
 
 
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is of words, the others of numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *body])

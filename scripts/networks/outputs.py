@@ -1,11 +1,13 @@
 """Thin wrappers that run a segmentation network in a set precision and shape its outputs for inference or training.
 
-The wrapped network may be any module with one tensor in and one tensor of logits out; what :class:`StrokeLesionNet`
-gives besides comes through its method ``synthesise``. A wrapper holds the network as ``network`` and adds no
-parameters: it is the inner network that is saved and loaded.
+The wrapped network may be any module with one tensor in and one tensor of logits out. What it gives besides comes as
+a named tuple, whose fields become the names of the outputs: the pseudo-DWI of :class:`StrokeLesionNet` through its
+method ``synthesise``, what a network has for its training alone through a method ``with_auxiliary``. A wrapper
+holds the network as ``network`` and adds no parameters: it is the inner network that is saved and loaded.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from monai.data import MetaTensor
@@ -23,17 +25,17 @@ class _PrecisionWrapper(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.amp = amp
 
-    def _run(self, image: Tensor) -> dict[str, Tensor]:
-        """Float32 outputs of the network by name; "logits" is the first."""
+    def _run(self, image: Tensor, methods: Sequence[str] = ("synthesise",)) -> dict[str, Tensor]:
+        """Float32 outputs of the first of the methods that the network has, by name; "logits" is the first."""
         if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
             image = image.as_tensor()
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last if image.dim() == 4 else torch.channels_last_3d)
+        method = next((name for name in methods if hasattr(self.network, name)), None)
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            if hasattr(self.network, "synthesise"):
-                outputs = self.network.synthesise(image)._asdict()
-            else:
-                outputs = {"logits": self.network(image)}
-        return {name: tensor.float() for name, tensor in outputs.items()}
+            outputs = (
+                {"logits": self.network(image)} if method is None else getattr(self.network, method)(image)._asdict()
+            )
+        return {name: tensor.float() for name, tensor in outputs.items() if tensor is not None}
 
 
 class TrainingOutputs(_PrecisionWrapper):
@@ -48,8 +50,8 @@ class TrainingOutputs(_PrecisionWrapper):
     """
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map ``image`` (N, C, H, W) to "logits" and, if the network has them, "pseudo_dwi", "high_level_feature"."""
-        return self._run(image)
+        """Map ``image`` (N, C, H, W) to "logits" and what the network gives besides, such as "pseudo_dwi"."""
+        return self._run(image, ("synthesise", "with_auxiliary"))
 
 
 class WithSynthesis(_PrecisionWrapper):

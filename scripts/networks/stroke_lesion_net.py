@@ -16,12 +16,13 @@ class StrokeLesionOutput(NamedTuple):
     Attributes:
         logits: segmentation logits (N, 2, H, W), background first.
         pseudo_dwi: synthesised DWI I_g (N, 1, H, W), on the scale of the DWI it was trained with, (0, 1).
-        high_level_feature: the extractor's output F_h (N, 1, H, W), supervised like the pseudo-DWI.
+        high_level_feature: the extractor's output F_h (N, 1, H, W), supervised like the pseudo-DWI; None where the
+            network has no extractor.
     """
 
     logits: Tensor
     pseudo_dwi: Tensor
-    high_level_feature: Tensor
+    high_level_feature: Tensor | None
 
 
 class StrokeLesionNet(nn.Module):
@@ -30,17 +31,23 @@ class StrokeLesionNet(nn.Module):
     The input's channels are, in this order, ``frames`` frames of the perfusion stage, the ``maps`` perfusion maps
     CBF, CBV, MTT and Tmax, and the temporal maximum intensity projection F_l. The extractor sees the frames and gives
     F_h; the generator sees the maps, F_l and F_h and gives the pseudo-DWI; the segmentor sees the pseudo-DWI alone.
+    With fewer inputs it is one of the variants of Tables 1, 2 and 5.
 
     F_h and the pseudo-DWI are linear outputs, which the paper leaves open: the target ends at 0 and 1, where the
     background and the lesions are, and a sigmoid would have vanishing gradients just there.
 
     Args:
         features: channels of the encoder blocks of all three networks from fine to coarse.
-        frames: number of frames C_e.
+        frames: number of frames C_e; 0 for a network without extractor, and so without F_h.
         maps: number of perfusion maps.
+        temporal_mip: whether F_l is among the channels.
         norm: normalisation of the extractor and the generator in MONAI's notation.
         segmentor_norm: normalisation of the segmentor.
-        squeeze_excitation: calibrate the segmentor's channels.
+        squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalisation the segmentor is
+            the UNet of Tables 1 and 2.
+        segment_maps: give the segmentor the perfusion maps beside the pseudo-DWI (F_o + DWI of Table 5).
+        detach: keep the gradient of each network's loss from the network before it, as in training them one after the
+            other (Tables 1 and 2, and DWI(s) of Table 5).
 
     Example:
         >>> StrokeLesionNet(features=(4, 8))(torch.rand(1, 11, 32, 32)).shape
@@ -52,21 +59,28 @@ class StrokeLesionNet(nn.Module):
         features: Sequence[int] = (16, 32, 64, 128, 256),
         frames: int = 6,
         maps: int = 4,
+        temporal_mip: bool = True,
         norm: Normalisation = "batch",
         segmentor_norm: Normalisation = "switchable",
         squeeze_excitation: bool = True,
+        segment_maps: bool = False,
+        detach: bool = False,
     ) -> None:
         super().__init__()
-        if frames < 1 or maps < 0:
-            raise ValueError(f"frames must be at least 1 and maps at least 0, got {frames} and {maps}.")
         self.frames = frames
         self.maps = maps
-        self.extractor = UNet(frames, 1, features, norm)
-        self.generator = UNet(maps + 2, 1, features, norm)
-        self.segmentor = SLNet(1, 2, features, segmentor_norm, squeeze_excitation)
+        self.channels = frames + maps + int(temporal_mip)
+        if min(frames, maps) < 0 or self.channels == 0:
+            raise ValueError(f"frames and maps must not be negative nor all inputs absent, got {frames} and {maps}.")
+        self.segment_maps = segment_maps
+        self.detach = detach
+        self.extractor = UNet(frames, 1, features, norm) if frames else None
+        self.generator = UNet(self.channels - frames + int(frames > 0), 1, features, norm)
+        segmentor_channels = 1 + maps if segment_maps else 1
+        self.segmentor = SLNet(segmentor_channels, 2, features, segmentor_norm, squeeze_excitation)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Segmentation logits (N, 2, H, W) of ``image`` (N, frames + maps + 1, H, W).
+        """Segmentation logits (N, 2, H, W) of ``image`` (N, channels, H, W).
 
         Raises:
             ValueError: when ``image`` has another number of dimensions or channels, or is too small to be pooled.
@@ -75,17 +89,27 @@ class StrokeLesionNet(nn.Module):
 
     @torch.jit.export
     def synthesise(self, image: Tensor) -> StrokeLesionOutput:
-        """Logits, pseudo-DWI and high-level feature of ``image`` (N, frames + maps + 1, H, W).
+        """Logits, pseudo-DWI and high-level feature of ``image`` (N, channels, H, W).
 
         Raises:
             ValueError: when ``image`` has another number of dimensions or channels, or is too small to be pooled.
         """
-        expected = self.frames + self.maps + 1
-        if image.dim() != 4 or image.shape[1] != expected:
+        if image.dim() != 4 or image.shape[1] != self.channels:
             raise ValueError(
-                f"image must have shape (N, {expected}, H, W) with {self.frames} frames, {self.maps} perfusion maps "
-                f"and the temporal MIP as channels, got {list(image.shape)}."
+                f"image must have shape (N, {self.channels}, H, W) with {self.frames} frames, {self.maps} perfusion "
+                f"maps and {self.channels - self.frames - self.maps} temporal MIP as channels, got {list(image.shape)}."
             )
-        high_level_feature = self.extractor(image[:, : self.frames])
-        pseudo_dwi = self.generator(torch.cat([image[:, self.frames :], high_level_feature.to(image.dtype)], dim=1))
-        return StrokeLesionOutput(self.segmentor(pseudo_dwi), pseudo_dwi, high_level_feature)
+        condensed = image[:, self.frames :]
+        high_level_feature: Tensor | None = None
+        if self.extractor is not None:
+            high_level_feature = self.extractor(image[:, : self.frames])
+            condensed = torch.cat([condensed, self._pass_on(high_level_feature).to(image.dtype)], dim=1)
+        pseudo_dwi = self.generator(condensed)
+        seen = self._pass_on(pseudo_dwi)
+        if self.segment_maps:
+            seen = torch.cat([image[:, self.frames : self.frames + self.maps], seen.to(image.dtype)], dim=1)
+        return StrokeLesionOutput(self.segmentor(seen), pseudo_dwi, high_level_feature)
+
+    def _pass_on(self, image: Tensor) -> Tensor:
+        """What the next network sees of a network's output."""
+        return image.detach() if self.detach else image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..io.case import FILE_KEYS, load_case
+from ..io.errors import CaseError
 
 
 class LoadCased(MapTransform):
@@ -17,7 +18,10 @@ class LoadCased(MapTransform):
 
     MONAI's ``LoadImaged`` copies a 4D series along its time axis and takes every file for what it is; this transform
     reads it in one pass and checks that the files of a case belong together. Only ``image`` is required, since MONAI
-    Label gives nothing else.
+    Label gives nothing else, and what a network takes that cannot be computed.
+
+    Args:
+        required: keys besides ``image`` that a case must have.
 
     The output holds ``image`` as (T, H, W, D) in HU, and each of ``cbf``, ``cbv``, ``mtt``, ``tmax``, ``dwi`` and
     ``label`` that the case names as (1, H, W, D), all float32 with the affine of their file; ``case``, its name;
@@ -25,16 +29,20 @@ class LoadCased(MapTransform):
 
     Raises:
         FileNotFoundError: a file is missing.
-        CaseError: a file is not what it should be.
+        CaseError: a file is not what it should be, or the case does not name one that is required.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, required: Sequence[str] = ()) -> None:
         super().__init__(FILE_KEYS, allow_missing_keys=True)
+        self.required = tuple(required)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with the images in the place of their paths."""
         output = dict(data)
         loaded = load_case({str(key): value for key, value in data.items()})
+        for key in self.required:
+            if key not in loaded:
+                raise CaseError.of(loaded["case"], key, None, "a file, which the network takes as its input", "none")
         for key in (key for key in FILE_KEYS if key in loaded):
             array = torch.from_numpy(loaded[key])
             array = array.permute(3, 0, 1, 2) if key == "image" else array[None]

@@ -12,9 +12,10 @@ from monai.transforms import (
     ResizeWithPadOrCropd,
     ScaleIntensityRanged,
     ScaleIntensityRangePercentilesd,
+    Transform,
 )
 
-from ..perfusion.transform import PerfusionMapsd
+from ..perfusion.transform import MAP_KEYS, PerfusionMapsd
 from .load_case import LoadCased
 from .perfusion_interval import CONSECUTIVE_FRAMES, PerfusionCropd
 from .resample_in_plane import FIELD_OF_VIEW_MM, ResampleInPlaned
@@ -31,9 +32,12 @@ WINDOWS: dict[str, tuple[float, float]] = {
     "mip": (0.0, 160.0),  # HU: as above, and the vessels at their peak
 }
 
+#: What the networks of this bundle can take, in the order of the 11 channels; "dwi" is for comparison.
+CHANNELS = tuple(WINDOWS)
+
 
 class CasePreprocessing(Compose):
-    """Make the 11-channel ``image`` of a case: 6 frames of the perfusion, CBF, CBV, MTT, Tmax and the temporal MIP.
+    """Make the network's ``image`` of a case: by default 6 frames of the perfusion, CBF, CBV, MTT, Tmax, temporal MIP.
 
     The steps, in order: load and check; compute the maps that the case lacks; project to F_l (Eq. 1 of Wang et al.
     2020); crop to the perfusion (Eq. 2-3) and resample to C_e frames; scale intensities, the DWI from its minimum and
@@ -47,8 +51,13 @@ class CasePreprocessing(Compose):
         consecutive_frames: K of Eq. 2-3.
         size: width and height in pixels of the slices that the networks see.
         field_of_view_mm: their width and height in mm.
+        channels: what becomes a channel, in this order: ``image`` (the frames), ``cbf``, ``cbv``, ``mtt``, ``tmax``,
+            ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
 
-    The output's ``image`` is (``frames`` + 5, ``size``, ``size``, D) float32 in [0, 1].
+    The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
+
+    Raises:
+        ValueError: ``channels`` is empty, repeats one or has another than these.
     """
 
     def __init__(
@@ -58,19 +67,28 @@ class CasePreprocessing(Compose):
         consecutive_frames: int = CONSECUTIVE_FRAMES,
         size: int = 256,
         field_of_view_mm: float = FIELD_OF_VIEW_MM,
+        channels: Sequence[str] = CHANNELS,
     ):
-        channels = tuple(WINDOWS)
+        known = (*CHANNELS, "dwi")
+        if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
+            raise ValueError(f"channels must be different ones of {known}, at least one, got {tuple(channels)}")
+        maps = [key for key in MAP_KEYS if key in channels]
+        computed: list[Transform] = []
+        if maps:
+            computed.append(PerfusionMapsd("image", maps))
+        if "mip" in channels:
+            computed.append(TemporalMIPd("image", output_key="mip"))
+        if "image" in channels:
+            computed += [PerfusionCropd("image", consecutive_frames), TemporalResampled("image", frames)]
+        scaled = [key for key in channels if key in WINDOWS]
         super().__init__(
             [
-                LoadCased(),
-                PerfusionMapsd("image"),
-                TemporalMIPd("image", output_key="mip"),
-                PerfusionCropd("image", consecutive_frames),
-                TemporalResampled("image", frames),
-                *(ScaleIntensityRanged(key, low, high, 0.0, 1.0, clip=True) for key, (low, high) in WINDOWS.items()),
+                LoadCased(required=["dwi"] if "dwi" in channels else []),
+                *computed,
+                *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),
                 ScaleIntensityRangePercentilesd("dwi", 0, 99, 0.0, 1.0, clip=True, allow_missing_keys=True),
                 ConcatItemsd(channels, name="image"),
-                DeleteItemsd(channels[1:]),
+                DeleteItemsd(CHANNELS[1:]),
                 Orientationd(geometry_keys, axcodes="RAS", labels=None, allow_missing_keys=True),
                 ResampleInPlaned(geometry_keys, size, field_of_view_mm, allow_missing_keys=True),
                 ResizeWithPadOrCropd(geometry_keys, (size, size, -1), allow_missing_keys=True),

@@ -2,22 +2,26 @@
 
 from .case_dataset import CaseDataset
 from .inference_cases import inference_cases
+from .inferer import LesionInferer
 from .listed_cases import listed_cases
 from .loss_terms import LossTerms
 from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
+from .stages import StagedTraining
 
 __all__ = [
     "BestMetric",
     "CaseDataset",
     "LastCheckpoint",
+    "LesionInferer",
     "LossTerms",
     "PrepareTraining",
     "ResultWriter",
     "SliceDataset",
     "SliceSampler",
+    "StagedTraining",
     "inference_cases",
     "listed_cases",
 ]

@@ -84,16 +84,45 @@ def test_other_numbers_of_frames_and_maps():
     assert StrokeLesionNet(SMALL, frames=3, maps=0)(torch.rand(1, 4, 16, 16)).shape == (1, 2, 16, 16)
 
 
+def test_without_frames_there_is_no_extractor():
+    network = StrokeLesionNet(SMALL, frames=0, temporal_mip=False).eval()
+    assert network.extractor is None
+    image = torch.rand(1, 4, 16, 16)
+    outputs = network.synthesise(image)
+    assert outputs.high_level_feature is None
+    torch.testing.assert_close(outputs.pseudo_dwi, network.generator(image))
+    torch.testing.assert_close(torch.jit.script(network)(image), outputs.logits)
+
+
+def test_the_segmentor_may_see_the_maps():
+    network = StrokeLesionNet(SMALL, segment_maps=True).eval()
+    image = torch.rand(1, 11, 16, 16)
+    outputs = network.synthesise(image)
+    seen = torch.cat([image[:, 6:10], outputs.pseudo_dwi], 1)
+    torch.testing.assert_close(outputs.logits, network.segmentor(seen))
+
+
+def test_detached_networks_learn_from_their_own_output_alone():
+    network = StrokeLesionNet(SMALL, detach=True)
+    parts = {"logits": "segmentor", "pseudo_dwi": "generator", "high_level_feature": "extractor"}
+    for output, trained in parts.items():
+        network.zero_grad()
+        getattr(network.synthesise(torch.rand(2, 11, 16, 16)), output).square().sum().backward()
+        for part in parts.values():
+            has_gradient = any(parameter.grad is not None for parameter in network.get_submodule(part).parameters())
+            assert has_gradient == (part == trained), (output, part)
+
+
+@pytest.mark.parametrize("arguments", [{"frames": -1}, {"maps": -1}, {"frames": 0, "maps": 0, "temporal_mip": False}])
+def test_there_must_be_an_input(arguments):
+    with pytest.raises(ValueError, match="frames and maps must not be negative nor all inputs absent"):
+        StrokeLesionNet(SMALL, **arguments)
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 32, 32), (11, 32, 32), (1, 12, 32, 32)])
 def test_wrong_channels(network, shape):
-    message = r"image must have shape \(N, 11, H, W\) with 6 frames, 4 perfusion maps and the temporal MIP"
+    message = r"image must have shape \(N, 11, H, W\) with 6 frames, 4 perfusion maps and 1 temporal MIP"
     with pytest.raises(ValueError, match=message):
         network(torch.rand(shape))
     with pytest.raises(torch.jit.Error, match=message):
         torch.jit.script(network)(torch.rand(shape))
-
-
-@pytest.mark.parametrize("arguments", [{"frames": 0}, {"maps": -1}])
-def test_bad_arguments(arguments):
-    with pytest.raises(ValueError, match="frames must be at least 1 and maps at least 0"):
-        StrokeLesionNet(SMALL, **arguments)

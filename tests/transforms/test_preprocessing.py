@@ -5,6 +5,7 @@ import torch
 
 from scripts.transforms import CasePreprocessing
 from scripts.transforms.preprocessing import WINDOWS
+from scripts.workflow.case_dataset import root_error
 from tests.conftest import axial_affine
 
 
@@ -67,3 +68,31 @@ def test_a_given_map_is_kept_and_a_missing_one_computed(write_case):
 @pytest.mark.parametrize("frames", [2, 6, 10])
 def test_the_number_of_frames_is_free(write_case, frames):
     assert CasePreprocessing(frames=frames, size=64)(write_case())["image"].shape[0] == frames + 5
+
+
+@pytest.mark.parametrize(
+    ("channels", "same_as"),
+    [(["cbf", "cbv", "mtt", "tmax"], range(6, 10)), (["image"], range(6)), (["tmax", "mip"], [9, 10])],
+)
+def test_fewer_channels_are_the_same_ones(write_case, channels, same_as):
+    case = write_case()
+    chosen = CasePreprocessing(size=64, channels=channels)(case)
+    assert "cbf" not in chosen
+    assert torch.equal(chosen["image"], CasePreprocessing(size=64)(case)["image"][list(same_as)])
+
+
+def test_the_true_dwi_as_the_input(write_case):
+    output = CasePreprocessing(("image", "dwi", "label"), size=64, channels=["dwi"])(write_case())
+    assert torch.equal(output["image"], output["dwi"])
+
+
+def test_a_case_without_the_dwi_that_is_the_input_is_named(write_case):
+    with pytest.raises(RuntimeError) as caught:
+        CasePreprocessing(size=64, channels=["dwi"])(write_case(dwi=False))
+    assert "case 'case_1', dwi" in str(root_error(caught.value))
+
+
+@pytest.mark.parametrize("channels", [[], ["cbf", "cbf"], ["adc"]])
+def test_unknown_channels(channels):
+    with pytest.raises(ValueError, match="channels must be different ones of"):
+        CasePreprocessing(channels=channels)

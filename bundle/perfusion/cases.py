@@ -1,0 +1,170 @@
+"""One case of the phantom, whose truth is known: how near its maps and its arterial input come to it."""
+
+import math
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps
+from scripts.perfusion.curve_features import curve_features
+from scripts.perfusion.smoothing import Spacing
+from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
+from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS
+
+MAPS = ("cbf", "cbv", "tmax")
+REGIONS = ("tissue", "tissue and vessels", "brain")
+DELAY_S = 6.0
+MOTION_MM, MOTION_DEG = 2.0, 2.0
+ARTERIAL_SHARE = 0.1  # of a voxel's volume, from which on it counts as arterial
+_VESSEL_SHARE = 0.05
+_FLOWS = 1.0  # ml/100 g/min; fluid has none
+_FEWEST_DELAYED_ML = 1.0
+_MOVED_SHARES = (0.15, 0.3, 0.4, 0.5, 0.75)  # of the series, the places of the moved frames
+
+
+class Examination(NamedTuple):
+    """A case as a scanner would deliver it, with what the phantom knows."""
+
+    case: PhantomCase
+    series: Tensor
+    """(T, H, W, D) in HU, in the memory order of a NIfTI file."""
+    dt_s: float
+    spacing_mm: Spacing
+
+
+def examine(seed: int, noise_hu: float, matrix: int = FIELD_OF_VIEW_PIXELS) -> Examination:
+    """Simulate the patient and the scan of a seed, with a given noise."""
+    patient = sample_patient(np.random.SeedSequence(seed, spawn_key=(0,)))
+    scan = sample_scan(np.random.SeedSequence(seed, spawn_key=(1,)))
+    scan = replace(scan, acquisition=replace(scan.acquisition, noise_hu=noise_hu))
+    case = simulate_case(patient, scan, matrix)
+    stored = np.asfortranarray(case.series.hu.transpose(1, 2, 3, 0).astype(np.float32))
+    size = case.grid.spacing_mm
+    return Examination(
+        case,
+        torch.from_numpy(stored).permute(3, 0, 1, 2),
+        scan.acquisition.frame_interval_s,
+        (float(size[0]), float(size[1]), float(size[2])),
+    )
+
+
+def evaluate_seed(seed: int, noise_hu: float, with_motion: bool, matrix: int = FIELD_OF_VIEW_PIXELS) -> dict[str, Any]:
+    """The row of a seed: what the case is, and every number of the page.
+
+    Args:
+        seed: of patient and scan.
+        noise_hu: standard deviation of the noise.
+        with_motion: measure the motion correction too, which takes three times as long.
+        matrix: pixels along each side of a slice.
+    """
+    examination = examine(seed, noise_hu, matrix)
+    case, series, dt_s, spacing_mm = examination
+    scan = case.description["scan"]
+    row: dict[str, Any] = {
+        "seed": seed,
+        "slices": series.shape[3],
+        "frames": len(series),
+        "dt_s": dt_s,
+        "skull": not scan["acquisition"]["skull_stripped"],
+        "orientation": scan["grid"]["orientation"],
+        "bolus_hu": round(scan["bolus"]["peak_hu"], 1),
+    }
+    start = time.process_time()
+    try:
+        maps = perfusion_maps(series, dt_s, spacing_mm)
+    except ValueError as error:  # a case that fails is a result, too
+        return row | {"error": str(error)}
+    row["seconds"] = round(time.process_time() - start, 2)
+    row |= agreement(maps, case) | arterial_agreement(maps, case)
+    row["warnings"] = " ".join(warning.name for warning in check_quality(series, maps, spacing_mm))
+    return row | (motion_effect(examination, maps, seed) if with_motion else {})
+
+
+def agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
+    """Correlation and ratio of medians of each map in each region, and Dice of the delayed tissue.
+
+    Tissue is where the true flow is above 1 ml/100 g/min and vessels fill less than a twentieth of the voxel; the brain
+    holds the fluid, too, where the true delay goes on as if there were tissue.
+    """
+    truth = case.truth
+    flows = truth["brain"] & (truth["cbf"] > _FLOWS)
+    inside = (flows & (truth["vessels"] < _VESSEL_SHARE), flows, truth["brain"])
+    row: dict[str, float] = {}
+    for region, mask in zip(REGIONS, inside, strict=True):
+        for name in MAPS:
+            found = getattr(maps, name).numpy()[mask]
+            row[f"{name} r, {region}"] = round(float(np.corrcoef(found, truth[name][mask])[0, 1]), 4)
+    for name in MAPS:
+        ratio = np.median(getattr(maps, name).numpy()[inside[0]]) / np.median(truth[name][inside[0]])
+        row[f"{name} ratio"] = round(float(ratio), 4)
+    delayed = inside[0] & (truth["tmax"] > DELAY_S)
+    found_delayed = (maps.tissue & (maps.tmax > DELAY_S)).numpy()
+    row["delayed_ml"] = round(float(delayed.sum()) * case.grid.voxel_volume_ml, 2)
+    row["found_delayed_ml"] = round(float(found_delayed.sum()) * case.grid.voxel_volume_ml, 2)
+    if row["delayed_ml"] >= _FEWEST_DELAYED_ML:
+        overlap = 2 * float((delayed & found_delayed).sum())
+        row["delay dice"] = round(overlap / float(delayed.sum() + found_delayed.sum()), 4)
+    return row
+
+
+def arterial_agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
+    """Share of the chosen voxels that hold arterial blood, error of the arrival, and of the area.
+
+    The arrival is that of `curve_features`, of the curve found and of the noise-free curve of a large artery at the
+    same frames.
+    """
+    arterial = maps.arterial
+    blood = torch.from_numpy(case.series.blood)[arterial.aif_mask]
+    truth = torch.from_numpy(case.series.clean_arterial_hu).float()
+    arrivals = [
+        float(curve_features(curve[:, None], maps.dt_s).arrival_s)
+        for curve in (arterial.aif_hu / arterial.scale, truth)
+    ]
+    return {
+        "arterial share": round(float((blood >= ARTERIAL_SHARE).float().mean()), 3),
+        "arrival error s": round(arrivals[0] - arrivals[1], 3),
+        "aif area ratio": round(float(arterial.aif_hu.sum() / truth.sum()), 3),
+        "aif scale": round(arterial.scale, 2),
+    }
+
+
+def motion_effect(examination: Examination, still: PerfusionVolumes, seed: int) -> dict[str, float]:
+    """Mean change of CBF in tissue by movements of five frames, without and with motion correction, ml/100 g/min."""
+    series = moved(examination.series, examination.spacing_mm, np.random.default_rng(seed))
+    row = {}
+    for name, correction in (("change moved", False), ("change corrected", True)):
+        maps = perfusion_maps(series, examination.dt_s, examination.spacing_mm, motion_correction=correction)
+        change = (maps.cbf - still.cbf)[still.tissue].abs().mean()
+        row[name] = round(float(change), 3)
+    return row
+
+
+def moved(series: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
+    """Shift five frames by 2 mm in some direction and turn them by 2 degrees to some side, by cubic interpolation."""
+    result = series.clone()
+    for share in _MOVED_SHARES:
+        direction, angle = rng.uniform(0, 2 * math.pi), math.radians(MOTION_DEG) * rng.choice([-1.0, 1.0])
+        shift_mm = MOTION_MM * np.array([math.cos(direction), math.sin(direction)])
+        frame = round(share * (len(series) - 1))
+        result[frame] = torch.from_numpy(_displaced(series[frame].numpy(), shift_mm / spacing_mm[:2], angle))
+    return result
+
+
+def _displaced(frame: NDArray[np.float32], shift_px: NDArray[np.float64], angle: float) -> NDArray[np.float32]:
+    turn = np.eye(3)
+    turn[:2, :2] = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+    centre = (np.array(frame.shape) - 1) / 2
+    offset = centre - turn @ (centre + [*shift_px, 0.0])
+    return np.stack(
+        [
+            ndimage.affine_transform(frame[..., index], turn[:2, :2], offset[:2], order=3, mode="nearest")
+            for index in range(frame.shape[2])
+        ],
+        axis=-1,
+    )
