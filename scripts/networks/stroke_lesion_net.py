@@ -46,8 +46,11 @@ class StrokeLesionNet(nn.Module):
         squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalisation the segmentor is
             the UNet of Tables 1 and 2.
         segment_maps: give the segmentor the perfusion maps beside the pseudo-DWI (F_o + DWI of Table 5).
-        detach: keep the gradient of each network's loss from the network before it, as in training them one after the
-            other (Tables 1 and 2, and DWI(s) of Table 5).
+        detached: outputs, "high_level_feature" or "pseudo_dwi", whose network gets no gradient from the networks that
+            see them, as in training one after the other (Tables 1 and 2, and DWI(s) of Table 5).
+
+    Raises:
+        ValueError: when there is no input, or ``detached`` has another name.
 
     Example:
         >>> StrokeLesionNet(features=(4, 8))(torch.rand(1, 11, 32, 32)).shape
@@ -64,7 +67,7 @@ class StrokeLesionNet(nn.Module):
         segmentor_norm: Normalisation = "switchable",
         squeeze_excitation: bool = True,
         segment_maps: bool = False,
-        detach: bool = False,
+        detached: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.frames = frames
@@ -72,8 +75,11 @@ class StrokeLesionNet(nn.Module):
         self.channels = frames + maps + int(temporal_mip)
         if min(frames, maps) < 0 or self.channels == 0:
             raise ValueError(f"frames and maps must not be negative nor all inputs absent, got {frames} and {maps}.")
+        if not set(detached) <= {"high_level_feature", "pseudo_dwi"}:
+            raise ValueError(f"detached must name high_level_feature or pseudo_dwi, got {tuple(detached)}.")
         self.segment_maps = segment_maps
-        self.detach = detach
+        self.feature_detached = "high_level_feature" in detached
+        self.pseudo_dwi_detached = "pseudo_dwi" in detached
         self.extractor = UNet(frames, 1, features, norm) if frames else None
         self.generator = UNet(self.channels - frames + int(frames > 0), 1, features, norm)
         segmentor_channels = 1 + maps if segment_maps else 1
@@ -103,13 +109,10 @@ class StrokeLesionNet(nn.Module):
         high_level_feature: Tensor | None = None
         if self.extractor is not None:
             high_level_feature = self.extractor(image[:, : self.frames])
-            condensed = torch.cat([condensed, self._pass_on(high_level_feature).to(image.dtype)], dim=1)
+            seen = high_level_feature.detach() if self.feature_detached else high_level_feature
+            condensed = torch.cat([condensed, seen.to(image.dtype)], dim=1)
         pseudo_dwi = self.generator(condensed)
-        seen = self._pass_on(pseudo_dwi)
+        seen = pseudo_dwi.detach() if self.pseudo_dwi_detached else pseudo_dwi
         if self.segment_maps:
             seen = torch.cat([image[:, self.frames : self.frames + self.maps], seen.to(image.dtype)], dim=1)
         return StrokeLesionOutput(self.segmentor(seen), pseudo_dwi, high_level_feature)
-
-    def _pass_on(self, image: Tensor) -> Tensor:
-        """What the next network sees of a network's output."""
-        return image.detach() if self.detach else image

@@ -14,7 +14,7 @@ class StagedTraining:
 
     A frozen part keeps its parameters and its running statistics: it works as in evaluation. Which stage it is follows
     from the epoch alone, so that a resumed training goes on in the right one. A network whose parts see each other's
-    gradients must keep these apart itself, as :class:`scripts.networks.StrokeLesionNet` does with ``detach``.
+    gradients must keep these apart itself, as :class:`scripts.networks.StrokeLesionNet` does with ``detached``.
 
     Args:
         network: the network.

@@ -103,7 +103,7 @@ def test_the_segmentor_may_see_the_maps():
 
 
 def test_detached_networks_learn_from_their_own_output_alone():
-    network = StrokeLesionNet(SMALL, detach=True)
+    network = StrokeLesionNet(SMALL, detached=("high_level_feature", "pseudo_dwi"))
     parts = {"logits": "segmentor", "pseudo_dwi": "generator", "high_level_feature": "extractor"}
     for output, trained in parts.items():
         network.zero_grad()
@@ -111,6 +111,11 @@ def test_detached_networks_learn_from_their_own_output_alone():
         for part in parts.values():
             has_gradient = any(parameter.grad is not None for parameter in network.get_submodule(part).parameters())
             assert has_gradient == (part == trained), (output, part)
+
+
+def test_what_cannot_be_detached_is_named():
+    with pytest.raises(ValueError, match="detached must name high_level_feature or pseudo_dwi, got .'logits',."):
+        StrokeLesionNet(SMALL, detached=["logits"])
 
 
 @pytest.mark.parametrize("arguments", [{"frames": -1}, {"maps": -1}, {"frames": 0, "maps": 0, "temporal_mip": False}])

@@ -21,7 +21,7 @@ def changed(network, before):
 
 def test_each_stage_changes_its_part_alone():
     torch.manual_seed(0)
-    network = StrokeLesionNet((2, 4), detach=True)
+    network = StrokeLesionNet((2, 4), detached=("high_level_feature", "pseudo_dwi"))
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
     seen = []
 
@@ -57,7 +57,11 @@ def test_what_is_no_part_of_the_network_is_named():
 
 
 def test_a_training_in_stages_from_the_config(workflow):
-    arguments = {"network_def#detach": True, "stages": [["extractor"], ["generator"], ["segmentor"]], "epochs": 1}
+    arguments = {
+        "network_def#detached": ["high_level_feature", "pseudo_dwi"],
+        "stages": [["extractor"], ["generator"], ["segmentor"]],
+        "epochs": 1,
+    }
     training = workflow("train", **arguments)
     training.run()
     trainer = training.parser.get_parsed_content("train#trainer")
