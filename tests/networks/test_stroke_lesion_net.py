@@ -1,4 +1,3 @@
-import onnxruntime
 import pytest
 import torch
 
@@ -61,16 +60,6 @@ def test_scripted_equals_eager(network):
 def test_exported_equals_eager(network):
     image = torch.rand(2, 11, 32, 32)
     torch.testing.assert_close(torch.export.export(network, (image,)).module()(image), network(image))
-
-
-@pytest.mark.slow
-def test_onnx_export(network, tmp_path):
-    image = torch.rand(1, 11, 32, 32)
-    torch.onnx.export(network, (image,), tmp_path / "network.onnx", dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(logits), network(image), atol=1e-4, rtol=1e-4)
 
 
 def test_state_round_trip(network):
