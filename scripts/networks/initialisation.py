@@ -2,6 +2,8 @@
 
 from torch import nn
 
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
+
 
 def initialise_xavier(network: nn.Module) -> None:
     """Draw the weights of convolutions and linear layers from Glorot and Bengio's uniform distribution; biases zero.
@@ -9,7 +11,7 @@ def initialise_xavier(network: nn.Module) -> None:
     Wang 2020, section 4.1: all networks start from it. Normalisation layers are left as they are.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, WEIGHTED):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
