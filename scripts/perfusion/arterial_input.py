@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .brain import grow
-from .curve_features import CurveFeatures, curve_features
+from .brain import away_from_bone, grow
+from .curve_features import CurveFeatures, curve_features, smooth_in_time
 from .enhancement import subtract_baseline
 from .frames import mean_over_time, range_over_time
 from .smoothing import MaskedGrid, Spacing
@@ -22,10 +22,11 @@ _VOF_VOXELS = 12
 _ARRIVAL_TOLERANCE_S = 1.5
 _ROUGHNESS_TOLERANCE = 0.1
 _SMALLEST_CORRELATION = 0.9  # with the best candidate's curve
+_VENOUS_DISPERSION_S = (0.0, 3.0, 6.0)  # mean transit times that the likeness of a venous curve is tried with
 _VENOUS_LAG_S = 1.5  # from arterial to venous arrival; the transit through the brain takes 4 to 8 s
 _SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _LARGEST_SCALE = 15.0
-_BONE_HU = 110.0
+_FIRST_CURVES = 5
 _VESSEL_SHARE = 0.06
 _WINDOW_S = 4.0
 _PASSAGE_S = (0.0, 2.5, 5.0, 8.0)  # from the arterial to the venous peak
@@ -70,7 +71,7 @@ def find_arterial_input(
     if not brain.any():
         raise ValueError("brain must have at least one voxel to look for an artery in, got none")
     baseline = mean_over_time(series[:n_baseline])
-    rise = torch.where(baseline < _BONE_HU, range_over_time(series)[1] - baseline, 0.0)
+    rise = torch.where(away_from_bone(series, spacing_mm), range_over_time(series)[1] - baseline, 0.0)
     grid, curves = _candidates(series, rise, brain, n_baseline)
     features = curve_features(curves, dt_s)
     score = arterial_score(features)
@@ -103,8 +104,9 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     height = (peak / torch.quantile(peak, 0.99).clamp_min(1e-6)).clamp_max(1)
     smoothness = torch.exp(-0.5 * (features.roughness / _ROUGHNESS_TOLERANCE) ** 2)
     good = height * smoothness
-    typical = good >= 0.5 * good.max()
-    early = torch.quantile(features.arrival_s[typical], 0.1)
+    typical = good >= 0.25 * good.max()
+    arrivals = features.arrival_s[typical].sort().values
+    early = arrivals[min(_FIRST_CURVES, len(arrivals)) - 1]
     narrow = torch.quantile(features.width_s[typical], 0.1)
     late = (features.arrival_s - early) / _ARRIVAL_TOLERANCE_S
     wide = (features.width_s / narrow.clamp_min(1e-6) - 1).clamp_min(0)
@@ -181,14 +183,16 @@ def _venous_output(
 ) -> tuple[Tensor, Tensor]:
     """Mean curve and voxels of the largest areas whose curves are the arterial one, later; zeros where there are none.
 
-    Motion at the edge of bone changes attenuation more than contrast does, but not in the shape of a bolus.
+    A vein shows the arterial bolus after the transit through the brain, which delays and widens it.
     """
     grid, curves = _candidates(series, rise, region, n_baseline)
     artery, features = curve_features(aif_hu[:, None], dt_s), curve_features(curves, dt_s)
-    lag = ((features.peak_s - artery.peak_s) / dt_s).round().long().clamp(0, len(series) - 1)
-    frame = torch.arange(len(series), device=curves.device)[:, None] - lag
-    shifted = torch.where(frame >= 0, aif_hu[frame.clamp_min(0)], 0.0)
-    venous = _correlation(curves, shifted) >= _SMALLEST_CORRELATION
+    smooth = smooth_in_time(curves)
+    likeness = [
+        _correlation(smooth, _delayed(_dispersed(aif_hu, width_s / dt_s), features.peak_s / dt_s))
+        for width_s in _VENOUS_DISPERSION_S
+    ]
+    venous = torch.stack(likeness).amax(dim=0) >= _SMALLEST_CORRELATION
     venous &= features.arrival_s >= artery.arrival_s + _VENOUS_LAG_S
     venous &= features.roughness <= 2 * _ROUGHNESS_TOLERANCE
     area = torch.where(venous, features.area_hu_s, 0.0)
@@ -197,6 +201,21 @@ def _venous_output(
     if not len(chosen):
         return curves.new_zeros(len(series)), torch.zeros_like(region)
     return curves[:, chosen].mean(dim=1), _voxels(grid, chosen)
+
+
+def _dispersed(curve: Tensor, width: float) -> Tensor:
+    """A curve (T,) after transit times that are exponentially distributed, with a mean of so many frames."""
+    frame = torch.arange(len(curve), device=curve.device)
+    lag = frame[:, None] - frame
+    share = torch.where(lag >= 0, torch.exp(-lag / max(width, 1e-3)), 0.0)
+    return (share / share[:, :1].sum()) @ curve
+
+
+def _delayed(curve: Tensor, peak: Tensor) -> Tensor:
+    """A curve (T,) shifted by whole frames so that its peak lies at given frames (N,); returns (T, N)."""
+    shift = (peak - curve.argmax()).round().long()
+    frame = torch.arange(len(curve), device=curve.device)[:, None] - shift
+    return torch.where(frame >= 0, curve[frame.clamp(0, len(curve) - 1)], 0.0)
 
 
 def _scaled(aif_hu: Tensor, aif_mask: Tensor, vof_hu: Tensor, vof_mask: Tensor, n_baseline: int) -> ArterialInput:

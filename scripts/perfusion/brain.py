@@ -17,6 +17,8 @@ _BACKGROUND_FRAMES = 8
 _DENOISING_MM = 1.2
 _SOFT_TISSUE_HU = (-5.0, 110.0)  # fluid to blood; fat and air lie below, bone above
 _BONE_HU = 160.0
+_VESSEL_LIMIT_HU = 110.0  # before contrast; what is denser is bone or calcified
+_BONE_MARGIN_MM = 3.0  # that heads move by
 _FLUID_LIMIT_HU = 17.0  # between cerebrospinal fluid (0-12 HU) and white matter (25-32 HU)
 _SKULL_GAP_MM = 6.0  # foramina and sutures closed when the inside of the skull is looked for
 _BRIDGE_MM = 3.0  # meninges and foramina that tie the brain to what is outside
@@ -68,6 +70,12 @@ def _background(series: Tensor) -> Tensor:
 def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:
     """Cerebrospinal fluid and old infarcts: brain (H, W, D) below 17 HU in the smoothed unenhanced image."""
     return brain & (baseline_hu < _FLUID_LIMIT_HU)
+
+
+def away_from_bone(series: Tensor, spacing_mm: Spacing) -> Tensor:
+    """Voxels (H, W, D) of a series (T, H, W, D) at least 3 mm from bone: nearer, movement looks like contrast."""
+    unenhanced = mean_over_time(series[:_BASELINE_FRAMES])
+    return ~grow(unenhanced > _VESSEL_LIMIT_HU, _BONE_MARGIN_MM, spacing_mm)
 
 
 def check_series(series: Tensor, spacing_mm: Spacing) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
-from .brain import brain_mask, check_series, fluid_mask
+from .brain import away_from_bone, brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
 from .denoising import denoise
@@ -101,7 +101,8 @@ def perfusion_maps(
     brain = brain_mask(series, spacing_mm) if brain is None else _given_brain(brain, series)
     if not brain.any():
         raise ValueError("series must show a brain, got no region of soft tissue (-5 to 110 HU) that could be one")
-    n_baseline = arrival_frame(series, brain, interval_s)
+    steady = brain & away_from_bone(series, spacing_mm)
+    n_baseline = arrival_frame(series, steady if steady.any() else brain, interval_s)
     if aif is None:
         arterial = find_arterial_input(series, brain, n_baseline, interval_s, spacing_mm)
     else:
