@@ -1,6 +1,8 @@
-"""Losses of Wang 2020 (Eq. 6-8 and 11-15)."""
+"""Losses of Wang 2020 (Eq. 6-8 and 11-15, Tables 1 and 4) and of Song 2019 and Abulnaga 2018."""
 
+from .adversarial import DiscriminatorLoss, GeneratorLoss
 from .segmentation import (
+    CrossEntropyLoss,
     HardnessAwareGeneralizedDiceLoss,
     SegmentationLoss,
     WeightedCrossEntropyLoss,
@@ -12,6 +14,9 @@ from .synthesis import ContextualLoss, SynthesisLoss, WeightedL2Loss, weighted_l
 
 __all__ = [
     "ContextualLoss",
+    "CrossEntropyLoss",
+    "DiscriminatorLoss",
+    "GeneratorLoss",
     "HardnessAwareGeneralizedDiceLoss",
     "SegmentationLoss",
     "StrokeLesionLoss",

@@ -1,7 +1,9 @@
-"""Reduction of losses that have one value for each item of the batch."""
+"""What the losses share: their reduction, their precision, and the attention map that some of them take."""
+
+import inspect
 
 from monai.utils import LossReduction
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def reduce_items(values: Tensor, reduction: str) -> Tensor:
@@ -32,3 +34,13 @@ def check_image(name: str, tensor: Tensor, like: Tensor, channels: int) -> None:
     expected = (like.shape[0], channels, *like.shape[2:])
     if tuple(tensor.shape) != expected:
         raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}.")
+
+
+def with_attention(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Call ``loss`` with the attention map A where its ``forward`` has a parameter ``weight``, else without.
+
+    So the losses of PyTorch and MONAI, which know no map, can stand where ours do.
+    """
+    if "weight" in inspect.signature(loss.forward).parameters:
+        return loss(prediction, target, weight=weight)
+    return loss(prediction, target)

@@ -1,8 +1,8 @@
 """Segmentation losses of Wang 2020, Eq. 11-14.
 
-All take logits (N, C, H, W) and a label map (N, 1, H, W) of class indices, have one value for each item, computed in
-float32 for half-precision logits, and reduce it by "mean", "sum" or "none". An item's value does not depend on the
-others.
+All take logits (N, C, H, W) and a label map (N, 1, H, W) of class indices, or volumes with one more dimension, have one
+value for each item, computed in float32 for half-precision logits, and reduce it by "mean", "sum" or "none". An item's
+value does not depend on the others.
 """
 
 import torch
@@ -10,7 +10,7 @@ from monai.networks.utils import one_hot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .reduction import at_least_float32, check_image, reduce_items
+from .reduction import at_least_float32, check_image, reduce_items, with_attention
 
 
 def weighted_cross_entropy_loss(
@@ -30,11 +30,12 @@ def weighted_cross_entropy_loss(
     check_image("label", label, logits, 1)
     entropy = F.cross_entropy(at_least_float32(logits), label[:, 0].long(), reduction="none")
     if weight is None:
-        return reduce_items(entropy.mean((1, 2)), reduction)
+        return reduce_items(entropy.mean(_spatial(entropy, 1)), reduction)
     check_image("weight", weight, logits, 1)
     weight = weight[:, 0].to(entropy.dtype)
-    total = weight.sum((1, 2)).clamp_min(torch.finfo(entropy.dtype).tiny)  # an item with no weight has loss 0
-    return reduce_items((weight * entropy).sum((1, 2)) / total, reduction)
+    axes = _spatial(entropy, 1)
+    total = weight.sum(axes).clamp_min(torch.finfo(entropy.dtype).tiny)  # an item with no weight has loss 0
+    return reduce_items((weight * entropy).sum(axes) / total, reduction)
 
 
 def hardness_aware_generalized_dice_loss(
@@ -59,13 +60,31 @@ def hardness_aware_generalized_dice_loss(
     check_image("label", label, logits, 1)
     probabilities = torch.softmax(at_least_float32(logits), 1)
     truth = one_hot(label, num_classes=logits.shape[1], dtype=probabilities.dtype)
-    pixels = truth.sum((2, 3))
+    axes = _spatial(truth, 2)
+    pixels = truth.sum(axes)
     # m_c relative to the largest one, that of the item's smallest class.
     smallest = pixels.masked_fill(pixels == 0, torch.inf).amin(1, keepdim=True)
     class_weight = (smallest / pixels.clamp_min(1.0)).clamp_max(1.0).square().masked_fill(pixels == 0, 1.0)
-    overlap = (class_weight * (truth * probabilities).sum((2, 3))).sum(1)
-    size = (class_weight * (pixels + probabilities.sum((2, 3)))).sum(1)
+    overlap = (class_weight * (truth * probabilities).sum(axes)).sum(1)
+    size = (class_weight * (pixels + probabilities.sum(axes))).sum(1)
     return reduce_items(torch.log(size + smooth) - torch.log(2.0 * overlap + smooth), reduction)
+
+
+def _spatial(tensor: Tensor, first: int) -> tuple[int, ...]:
+    """The axes of ``tensor`` from ``first`` on."""
+    return tuple(range(first, tensor.dim()))
+
+
+class CrossEntropyLoss(nn.Module):
+    """Cross entropy averaged over an item's pixels, which all weigh the same (L_CE of Table 4)."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross entropy of ``logits`` (N, C, H, W) and ``label`` (N, 1, H, W)."""
+        return weighted_cross_entropy_loss(logits, label, None, self.reduction)
 
 
 class WeightedCrossEntropyLoss(nn.Module):
@@ -94,21 +113,42 @@ class HardnessAwareGeneralizedDiceLoss(nn.Module):
 
 
 class SegmentationLoss(nn.Module):
-    """L_s, the sum of weighted cross entropy and hardness-aware generalised Dice (Eq. 11).
+    """A sum of segmentation losses; by default L_s, weighted cross entropy plus hardness-aware Dice (Eq. 11).
+
+    MONAI's losses fit with these settings:
+
+    - ``GeneralizedDiceLoss(softmax=True, to_onehot_y=True, smooth_nr=0, smooth_dr=0)``, L_GD of Eq. 14. Its default
+      smoothing of 1e-5 takes a quarter off the gradient of a 256 x 256 slice without a lesion; without smoothing its
+      ratio never is 0 / 0, because the probabilities of a slice sum to its size.
+    - ``DiceLoss(softmax=True, to_onehot_y=True, include_background=False, squared_pred=True, batch=True)``, L_DICE of
+      Milletari et al. 2016. Theirs is of a volume, for which the batch stands: of a single slice without a lesion it
+      would be 1 whatever is predicted.
+    - ``FocalLoss(use_softmax=True, to_onehot_y=True, weight=2.0)`` of Lin et al. 2017, for Abulnaga 2018. Its mean goes
+      over the classes too; the weight, their number, makes it equal the cross entropy where its gamma is 0.
+
+    Args:
+        losses: the losses by the name that they have in the log: modules of (logits, label), such as MONAI's with
+            ``to_onehot_y``, or of (logits, label, weight), which get the attention map. By default ``cross_entropy``
+            and ``dice``, the two of Eq. 11.
 
     Attributes:
-        terms: detached values of "cross_entropy" and "dice" at the last call, averaged over the items.
+        terms: detached values of the losses at the last call, by name, averaged over the items.
+
+    Example:
+        >>> SegmentationLoss(cross_entropy=CrossEntropyLoss())(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4))
+        tensor(0.6931)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **losses: nn.Module) -> None:
         super().__init__()
-        self.cross_entropy = WeightedCrossEntropyLoss()
-        self.dice = HardnessAwareGeneralizedDiceLoss()
+        self.losses = nn.ModuleDict(
+            losses or {"cross_entropy": WeightedCrossEntropyLoss(), "dice": HardnessAwareGeneralizedDiceLoss()}
+        )
         self.terms: dict[str, Tensor] = {}
 
     def forward(self, logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """Scalar loss of ``logits`` (N, C, H, W), ``label`` and ``weight`` (N, 1, H, W)."""
-        cross_entropy = self.cross_entropy(logits, label, weight)
-        dice = self.dice(logits, label)
-        self.terms = {"cross_entropy": cross_entropy.detach(), "dice": dice.detach()}
-        return cross_entropy + dice
+        logits = at_least_float32(logits)
+        values = {name: with_attention(loss, logits, label, weight).mean() for name, loss in self.losses.items()}
+        self.terms = {name: value.detach() for name, value in values.items()}
+        return torch.stack(list(values.values())).sum()

@@ -16,20 +16,28 @@ class StrokeLesionLoss(nn.Module):
     """``L = L_s(P, Y) + alpha L_g(I_g, I_d) + beta L_g(F_h, I_d)``.
 
     Items without a DWI leave the two synthesis terms out: these are averaged over the items that have one, and are 0
-    where none has. A network that gives only "logits" is trained with L_s alone.
+    where none has. A network that gives only "logits" is trained with L_s alone. A term whose weight is 0 is logged and
+    not trained: with ``beta=0`` F_h has no supervision, F_h* of Table 2.
 
     Args:
         alpha: weight of the pseudo-DWI's synthesis loss.
         beta: weight of the high-level feature's synthesis loss.
-        gamma: weight of the contextual loss within a synthesis loss.
+        gamma: weight of the contextual loss within a synthesis loss; 0 leaves it out.
         train_context_encoder: let the context encoder's parameters be trained with the network's, as in the paper; with
             False they keep their random start. Trained jointly it can collapse to equal codes for all images.
         segmentation: loss of (logits, label, attention map); L_s of Eq. 11 by default.
+        pixel: the synthesis losses' loss of pixels, see :class:`SynthesisLoss`; that of Eq. 7 by default.
+        context_norm: norm of the contextual loss, 1 or 2, see :class:`SynthesisLoss`.
+        auxiliary_weight: weight of the segmentation loss of "auxiliary_logits", where a network has them; 0.4 is that
+            of Zhao et al. 2017, "Pyramid scene parsing network".
+
+    Raises:
+        ValueError: when a weight is negative or the norm is neither 1 nor 2.
 
     Attributes:
         context_encoder: Phi_c; give its parameters to the optimiser beside the network's.
-        terms: detached values at the last call: "segmentation" and its parts "cross_entropy" and "dice", and, where
-            they apply, "synthesis" (of I_g) and "feature" (of F_h), before alpha and beta.
+        terms: detached values at the last call: "segmentation" and its parts, such as "cross_entropy" and "dice", and,
+            where they apply, "auxiliary", "synthesis" (of I_g) and "feature" (of F_h), before they are weighted.
     """
 
     def __init__(
@@ -39,14 +47,21 @@ class StrokeLesionLoss(nn.Module):
         gamma: float = 1.2,
         train_context_encoder: bool = True,
         segmentation: nn.Module | None = None,
+        pixel: nn.Module | None = None,
+        context_norm: int = 1,
+        auxiliary_weight: float = 0.4,
     ) -> None:
         super().__init__()
-        if min(alpha, beta, gamma) < 0:
-            raise ValueError(f"alpha, beta and gamma must not be negative, got {alpha}, {beta} and {gamma}.")
+        if min(alpha, beta, gamma, auxiliary_weight) < 0:
+            raise ValueError(
+                "auxiliary_weight, alpha, beta and gamma must not be negative, "
+                f"got {auxiliary_weight}, {alpha}, {beta} and {gamma}."
+            )
         self.alpha = alpha
         self.beta = beta
+        self.auxiliary_weight = auxiliary_weight
         self.context_encoder = ContextEncoder().requires_grad_(train_context_encoder)
-        self.synthesis = SynthesisLoss(self.context_encoder, gamma, reduction="none")
+        self.synthesis = SynthesisLoss(self.context_encoder, gamma, "none", pixel, context_norm)
         self.segmentation = SegmentationLoss() if segmentation is None else segmentation
         self.terms: dict[str, Tensor] = {}
 
@@ -54,8 +69,8 @@ class StrokeLesionLoss(nn.Module):
         """Scalar loss of a batch.
 
         Args:
-            outputs: "logits" (N, 2, H, W) and, from a network with synthesis, "pseudo_dwi" and "high_level_feature",
-                each (N, 1, H, W).
+            outputs: "logits" (N, 2, H, W) and, where the network has them, "auxiliary_logits" (N, 2, H, W),
+                "pseudo_dwi" and "high_level_feature", each (N, 1, H, W).
             targets: "label" (N, 1, H, W) with 0 and 1; optionally "attention", the map A of Eq. 9 (N, 1, H, W), without
                 which all pixels weigh the same; "dwi" (N, 1, H, W); "has_dwi" (N,), which items' DWI is real, all by
                 default.
@@ -70,16 +85,19 @@ class StrokeLesionLoss(nn.Module):
         attention = targets.get("attention")
         loss = self.segmentation(outputs["logits"], targets["label"], attention)
         self.terms = {"segmentation": loss.detach(), **getattr(self.segmentation, "terms", {})}
-        if "dwi" not in targets:
-            return loss
+        if "auxiliary_logits" in outputs:
+            auxiliary = self.segmentation(outputs["auxiliary_logits"], targets["label"], attention)
+            self.terms["auxiliary"] = auxiliary.detach()
+            loss = loss + self.auxiliary_weight * auxiliary
         for name, key, weight in (
             ("synthesis", "pseudo_dwi", self.alpha),
             ("feature", "high_level_feature", self.beta),
         ):
-            if key in outputs:
-                term = self._synthesis_term(outputs[key], targets["dwi"], targets.get("has_dwi"), attention)
+            if key in outputs and "dwi" in targets:
+                with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):
+                    term = self._synthesis_term(outputs[key], targets["dwi"], targets.get("has_dwi"), attention)
                 self.terms[name] = term.detach()
-                loss = loss + weight * term
+                loss = loss + weight * term if weight > 0 else loss
         return loss
 
     def _synthesis_term(self, image: Tensor, dwi: Tensor, has_dwi: Tensor | None, attention: Tensor | None) -> Tensor:
@@ -92,7 +110,8 @@ class StrokeLesionLoss(nn.Module):
             # Chosen by index rather than multiplied by zero: a missing DWI may hold anything, NaN included.
             image, dwi = image[chosen], dwi[chosen]
             attention = attention[chosen] if attention is not None else None
-        return self.synthesis(image, dwi, attention).sum() / max(len(image), 1)
+        # The mean over no item is NaN; the sum of none is 0 and keeps the graph.
+        return self.synthesis(image, dwi, attention).mean() if len(image) else image.sum()
 
 
 def _plain(tensor: Tensor) -> Tensor:

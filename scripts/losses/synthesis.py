@@ -1,4 +1,4 @@
-"""Losses of a synthesised DWI, Wang 2020, Eq. 6-8.
+"""Losses of a synthesised DWI, Wang 2020, Eq. 6-8 and Table 1.
 
 They have one value for each item, computed in float32 for half-precision images, and reduce it by "mean", "sum" or
 "none".
@@ -6,7 +6,7 @@ They have one value for each item, computed in float32 for half-precision images
 
 from torch import Tensor, nn
 
-from .reduction import at_least_float32, check_image, reduce_items
+from .reduction import at_least_float32, check_image, reduce_items, with_attention
 
 
 def weighted_l2_loss(
@@ -49,35 +49,58 @@ class ContextualLoss(nn.Module):
     Args:
         encoder: Phi_c, which maps (N, 1, H, W) to (N, K).
         reduction: "mean", "sum" or "none" over the items.
+        norm: 1 for the absolute difference, l_h1 of Table 1, which is that of Eq. 8; 2 for its square, l_h2.
+
+    Raises:
+        ValueError: when ``norm`` is neither.
     """
 
-    def __init__(self, encoder: nn.Module, reduction: str = "mean") -> None:
+    def __init__(self, encoder: nn.Module, reduction: str = "mean", norm: int = 1) -> None:
         super().__init__()
+        if norm not in (1, 2):
+            raise ValueError(f"norm must be 1 or 2, got {norm}.")
         self.encoder = encoder
         self.reduction = reduction
+        self.norm = norm
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Eq. 8 of ``prediction`` and ``target``, each (N, 1, H, W)."""
         check_image("target", target, prediction, prediction.shape[1])
         difference = self.encoder(at_least_float32(prediction)) - self.encoder(at_least_float32(target))
-        return reduce_items(at_least_float32(difference).abs().mean(1), self.reduction)
+        difference = at_least_float32(difference)
+        return reduce_items((difference.abs() if self.norm == 1 else difference.square()).mean(1), self.reduction)
 
 
 class SynthesisLoss(nn.Module):
-    """L_g, weighted L2 plus ``gamma`` times the contextual loss (Eq. 6).
+    """L_g, weighted L2 plus ``gamma`` times the contextual loss (Eq. 6), and the other losses of Table 1.
 
     Args:
         encoder: Phi_c, which maps (N, 1, H, W) to (N, K).
-        gamma: weight of the contextual loss.
+        gamma: weight of the contextual loss; 0 leaves it out.
         reduction: "mean", "sum" or "none" over the items.
+        pixel: another loss of the pixels with a reduction of its own, a module of (prediction, target) or of
+            (prediction, target, weight), such as ``torch.nn.L1Loss()`` for L1 and ``torch.nn.MSELoss()`` for L2.
+        context_norm: 1 for l_h1 of Table 1, 2 for l_h2.
+
+    Raises:
+        ValueError: when ``context_norm`` is neither.
     """
 
-    def __init__(self, encoder: nn.Module, gamma: float = 1.2, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        gamma: float = 1.2,
+        reduction: str = "mean",
+        pixel: nn.Module | None = None,
+        context_norm: int = 1,
+    ) -> None:
         super().__init__()
-        self.pixel = WeightedL2Loss(reduction)
-        self.context = ContextualLoss(encoder, reduction)
+        self.pixel = WeightedL2Loss(reduction) if pixel is None else pixel
+        self.context = ContextualLoss(encoder, reduction, context_norm)
         self.gamma = gamma
 
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Eq. 6 of ``prediction``, ``target`` and ``weight``, each (N, 1, H, W)."""
-        return self.pixel(prediction, target, weight) + self.gamma * self.context(prediction, target)
+        check_image("target", target, prediction, prediction.shape[1])
+        pixel = with_attention(self.pixel, at_least_float32(prediction), at_least_float32(target), weight)
+        return pixel if self.gamma == 0 else pixel + self.gamma * self.context(prediction, target)

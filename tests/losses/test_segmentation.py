@@ -2,10 +2,14 @@ import math
 
 import pytest
 import torch
-from monai.losses import GeneralizedDiceLoss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.bundle import ConfigParser
+from monai.losses import DiceLoss, GeneralizedDiceLoss
 from torch.nn import functional as F
 
 from scripts.losses import (
+    CrossEntropyLoss,
     HardnessAwareGeneralizedDiceLoss,
     SegmentationLoss,
     WeightedCrossEntropyLoss,
@@ -104,6 +108,7 @@ class TestHardnessAwareGeneralizedDice:
 
 LOSSES = [
     (weighted_cross_entropy_loss, WeightedCrossEntropyLoss, True),
+    (weighted_cross_entropy_loss, CrossEntropyLoss, False),
     (hardness_aware_generalized_dice_loss, HardnessAwareGeneralizedDiceLoss, False),
 ]
 
@@ -175,3 +180,140 @@ def test_segmentation_loss_is_the_sum_of_its_terms():
     expected = weighted_cross_entropy_loss(logits, label, weight) + hardness_aware_generalized_dice_loss(logits, label)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(loss.terms["cross_entropy"] + loss.terms["dice"], value)
+
+
+def test_terms_are_means_over_the_items_whatever_the_reduction():
+    logits, label, weight = batch()
+    loss = SegmentationLoss(pixels=WeightedCrossEntropyLoss(reduction="none"))
+    torch.testing.assert_close(loss(logits, label, weight), weighted_cross_entropy_loss(logits, label, weight))
+    assert loss.terms["pixels"].ndim == 0
+
+
+def test_only_a_loss_with_a_weight_sees_the_attention():
+    logits, label, weight = batch()
+    plain, weighted = SegmentationLoss(ce=CrossEntropyLoss()), SegmentationLoss(ce=WeightedCrossEntropyLoss())
+    torch.testing.assert_close(plain(logits, label, weight), F.cross_entropy(logits, label[:, 0]))
+    torch.testing.assert_close(weighted(logits, label), F.cross_entropy(logits, label[:, 0]))
+    assert weighted(logits, label, weight) != plain(logits, label, weight)
+
+
+def test_volumes():
+    """A volume is one item: the losses of its slices side by side."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 8, 8, 4, generator=generator)
+    label = (torch.rand(2, 1, 8, 8, 4, generator=generator) > 0.7).float()
+    weight = torch.rand(2, 1, 8, 8, 4, generator=generator)
+    flat = (logits.flatten(3), label.flatten(3), weight.flatten(3))
+    for loss in (SegmentationLoss(), SegmentationLoss(ce=CrossEntropyLoss())):
+        torch.testing.assert_close(loss(logits, label, weight), loss(*flat))
+
+
+CE = {"_target_": "scripts.losses.CrossEntropyLoss"}
+WCE = {"_target_": "scripts.losses.WeightedCrossEntropyLoss"}
+HGD = {"_target_": "scripts.losses.HardnessAwareGeneralizedDiceLoss"}
+DICE_SETTINGS = {
+    "softmax": True,
+    "to_onehot_y": True,
+    "include_background": False,
+    "squared_pred": True,
+    "batch": True,
+}
+DICE = {"_target_": "DiceLoss", **DICE_SETTINGS}
+GD_SETTINGS = {"softmax": True, "to_onehot_y": True, "smooth_nr": 0.0, "smooth_dr": 0.0}
+GD = {"_target_": "GeneralizedDiceLoss", **GD_SETTINGS}
+FOCAL = {"_target_": "FocalLoss", "use_softmax": True, "to_onehot_y": True, "weight": 2.0}
+
+
+def closed_form(name, logits, label, weight):
+    """The published losses of two classes in float64, pixel by pixel."""
+    lesion, weight = label[:, 0].double(), weight[:, 0].double()
+    probability = torch.sigmoid((logits[:, 1] - logits[:, 0]).double())
+    true = torch.where(lesion > 0, probability, 1 - probability)
+    if name == "dice":
+        return 1 - 2 * (lesion * probability).sum() / (lesion.square() + probability.square()).sum()
+    if name == "cross_entropy":
+        return -true.log().mean()
+    if name == "weighted_cross_entropy":
+        return (-(weight * true.log()).sum((1, 2)) / weight.sum((1, 2))).mean()
+    if name == "focal":
+        return (-((1 - true) ** 2) * true.log()).mean()
+    pixels = [lesion.sum((1, 2)), (1 - lesion).sum((1, 2))]
+    m = [1 / pixels[c].clamp_min(1e-300) ** 2 for c in (0, 1)]
+    m = [torch.where(pixels[c] > 0, m[c], m[1 - c]) for c in (0, 1)]
+    overlap = m[0] * (lesion * probability).sum((1, 2)) + m[1] * ((1 - lesion) * (1 - probability)).sum((1, 2))
+    size = m[0] * (lesion + probability).sum((1, 2)) + m[1] * (2 - lesion - probability).sum((1, 2))
+    score = 2 * overlap / size
+    return (1 - score).mean() if name == "generalized_dice" else -score.log().mean()
+
+
+COMPOSITIONS = {
+    "table 4, CE": ({"a": CE}, ["cross_entropy"]),
+    "table 4, Dice": ({"a": DICE}, ["dice"]),
+    "table 4, GD": ({"a": GD}, ["generalized_dice"]),
+    "table 4, HGD": ({"a": HGD}, ["hardness_aware"]),
+    "table 4, CE + HGD": ({"a": CE, "b": HGD}, ["cross_entropy", "hardness_aware"]),
+    "table 4, WCE + HGD": ({"a": WCE, "b": HGD}, ["weighted_cross_entropy", "hardness_aware"]),
+    "Song 2019": ({"a": WCE, "b": GD}, ["weighted_cross_entropy", "generalized_dice"]),
+    "Abulnaga 2018": ({"a": FOCAL}, ["focal"]),
+}
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """The losses of all rows, made from a config as an experiment's is."""
+    rows = {
+        f"row_{i}": {"_target_": "scripts.losses.SegmentationLoss", **losses}
+        for i, (losses, _) in enumerate(COMPOSITIONS.values())
+    }
+    parser = ConfigParser(rows)
+    return {name: parser.get_parsed_content(key) for name, key in zip(COMPOSITIONS, rows, strict=True)}
+
+
+@pytest.mark.parametrize("row", COMPOSITIONS)
+@settings(max_examples=20)
+@given(seed=st.integers(0, 100), scale=st.sampled_from([0.1, 1.0, 5.0]), empty=st.booleans())
+def test_published_losses_from_a_config(composed, row, seed, scale, empty):
+    losses, names = COMPOSITIONS[row]
+    loss = composed[row]
+    logits, label, weight = batch(seed, size=24)
+    logits = scale * logits
+    if empty:
+        label[1] = 0  # a slice without a lesion
+    value = loss(logits, label.float(), weight)
+    expected = sum(closed_form(name, logits, label, weight) for name in names)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+    assert list(loss.terms) == list(losses)
+    torch.testing.assert_close(sum(loss.terms.values()), value)
+
+
+@pytest.mark.parametrize("row", COMPOSITIONS)
+def test_published_losses_fall_along_their_gradient(composed, row):
+    logits, label, weight = batch(size=32)
+    label[1] = 0
+    loss = composed[row]
+    before = loss(logits.requires_grad_(), label, weight)
+    before.backward()
+    step = logits - 0.1 * logits.grad / logits.grad.norm()
+    assert loss(step, label, weight) < before
+
+
+def test_dice_of_a_slice_without_lesion_needs_the_batch():
+    """Alone such a slice has no gradient to speak of; in a batch its false positives count."""
+    logits, label, _ = batch(items=2, size=64)
+    label[1] = 0
+    gradients = {}
+    for together in (True, False):
+        x = logits.clone().requires_grad_()
+        DiceLoss(**{**DICE_SETTINGS, "batch": together})(x, label).backward()
+        gradients[together] = x.grad[1].abs().sum()
+    assert gradients[True] > 1000 * gradients[False]
+
+
+def test_smoothing_damps_the_generalized_dice_of_a_full_slice():
+    """Why L_GD goes without: the classes' weights at 256 x 256 pixels are below MONAI's smoothing of 1e-5."""
+    logits = torch.tensor([2.0, -2.0])[None, :, None, None].expand(1, 2, 256, 256)
+    label = torch.zeros(1, 1, 256, 256)
+    exact = closed_form("generalized_dice", logits, label, label)
+    unsmoothed, smoothed = GeneralizedDiceLoss(**GD_SETTINGS), GeneralizedDiceLoss(softmax=True, to_onehot_y=True)
+    assert unsmoothed(logits, label).item() == pytest.approx(exact.item(), rel=1e-4)
+    assert smoothed(logits, label).item() < 0.8 * exact.item()

@@ -119,6 +119,67 @@ def test_other_segmentation_loss():
     assert set(loss.terms) == {"segmentation", "synthesis", "feature"}
 
 
+@pytest.mark.parametrize(("name", "key"), [("alpha", "pseudo_dwi"), ("beta", "high_level_feature")])
+def test_a_weight_of_zero_logs_its_term_and_trains_nothing(name, key):
+    torch.manual_seed(0)
+    loss = StrokeLesionLoss(**{name: 0.0})
+    outputs, targets = batch()
+    value = loss(outputs, targets)
+    value.backward()
+    term = loss.synthesis(outputs[key], targets["dwi"], targets["attention"]).mean()
+    torch.testing.assert_close(loss.terms["synthesis" if name == "alpha" else "feature"], term.detach())
+    assert outputs[key].grad is None
+    assert all(outputs[other].grad is not None for other in outputs if other != key)
+    others = {key: value for key, value in loss.terms.items() if key in ("segmentation", "synthesis", "feature")}
+    torch.testing.assert_close(value.detach(), sum(others.values()) - term.detach())
+
+
+def test_segmentation_only_leaves_the_context_encoder_alone():
+    loss = StrokeLesionLoss(alpha=0.0, beta=0.0)
+    outputs, targets = batch()
+    targets["dwi"].fill_(torch.nan)  # what is not trained on cannot spoil the training
+    value = loss(outputs, targets)
+    value.backward()
+    torch.testing.assert_close(value.detach(), loss.terms["segmentation"])
+    assert all(parameter.grad is None for parameter in loss.context_encoder.parameters())
+
+
+def test_auxiliary_logits(loss):
+    outputs, targets = batch()
+    plain = loss({"logits": outputs["logits"]}, targets)
+    parts = dict(loss.terms)
+    auxiliary = outputs["logits"].detach().flip(2).requires_grad_()
+    value = loss({"logits": outputs["logits"], "auxiliary_logits": auxiliary}, targets)
+    expected = SegmentationLoss()(auxiliary, targets["label"], targets["attention"])
+    torch.testing.assert_close(value, plain + 0.4 * expected)
+    assert loss.terms == {**parts, "auxiliary": loss.terms["auxiliary"]}  # the parts are those of the main branch
+    torch.testing.assert_close(loss.terms["auxiliary"], expected)
+    value.backward()
+    assert (auxiliary.grad != 0).any()
+
+
+def test_settings_of_the_synthesis_loss():
+    torch.manual_seed(0)
+    loss = StrokeLesionLoss(alpha=0.7, beta=0.0, gamma=0.0, pixel=nn.L1Loss())
+    outputs, targets = batch()
+    expected = SegmentationLoss()(outputs["logits"], targets["label"], targets["attention"])
+    expected = expected + 0.7 * (outputs["pseudo_dwi"] - targets["dwi"]).abs().mean()
+    torch.testing.assert_close(loss(outputs, targets), expected)
+    chosen = torch.tensor([True, False, False, True])
+    targets["dwi"][~chosen] = torch.nan
+    loss(outputs, {**targets, "has_dwi": chosen})
+    difference = (outputs["pseudo_dwi"] - targets["dwi"])[chosen].abs().mean()
+    torch.testing.assert_close(loss.terms["synthesis"], difference.detach())
+    loss(outputs, {**targets, "has_dwi": torch.zeros(4)})
+    assert loss.terms["synthesis"] == 0
+
+
+def test_the_names_in_a_checkpoint_do_not_depend_on_the_settings():
+    names = StrokeLesionLoss().state_dict().keys()
+    other = StrokeLesionLoss(pixel=nn.L1Loss(), context_norm=2, gamma=0.0, segmentation=SegmentationLoss())
+    assert other.state_dict().keys() == names
+
+
 @pytest.mark.parametrize("label", [0.0, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_zero_outputs_are_finite(loss, label, dtype):
@@ -150,3 +211,5 @@ def test_shapes_that_do_not_fit(loss):
 def test_negative_weights():
     with pytest.raises(ValueError, match="alpha, beta and gamma must not be negative"):
         StrokeLesionLoss(alpha=-1.0)
+    with pytest.raises(ValueError, match="auxiliary_weight.* must not be negative, got -0.1"):
+        StrokeLesionLoss(auxiliary_weight=-0.1)

@@ -48,7 +48,54 @@ def test_synthesis_is_pixel_plus_gamma_context():
     )
 
 
-LOSSES = [WeightedL2Loss, lambda **kw: ContextualLoss(Quadrants(), **kw), lambda **kw: SynthesisLoss(Quadrants(), **kw)]
+def test_contextual_loss_of_norm_2_is_the_mean_of_squares():
+    prediction, target, _ = images()
+    encoder = Quadrants()
+    expected = F.mse_loss(encoder(prediction), encoder(target))
+    torch.testing.assert_close(ContextualLoss(encoder, norm=2)(prediction, target), expected)
+
+
+@pytest.mark.parametrize("norm", [0, 3, 1.5])
+def test_bad_norm(norm):
+    with pytest.raises(ValueError, match=f"norm must be 1 or 2, got {norm}"):
+        SynthesisLoss(Quadrants(), context_norm=norm)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "norm", "weighted", "context"),
+    [
+        ("L1", {"gamma": 0.0, "pixel": nn.L1Loss()}, 1, False, 0),
+        ("L2", {"gamma": 0.0, "pixel": nn.MSELoss()}, 2, False, 0),
+        ("w-L2", {"gamma": 0.0}, 2, True, 0),
+        ("w-L2 + l_h1", {}, 2, True, 1),
+        ("w-L2 + l_h2", {"context_norm": 2}, 2, True, 2),
+    ],
+)
+def test_rows_of_table_1(row, settings, norm, weighted, context):
+    prediction, target, weight = (image.double() for image in images())
+    a = weight if weighted else torch.ones_like(weight)
+    expected = (a * (prediction - target)).abs().pow(norm).mean()
+    if context:
+        codes = [image.reshape(3, 2, 4, 2, 4).mean((2, 4)) for image in (prediction, target)]
+        expected = expected + 1.2 * (codes[0] - codes[1]).abs().pow(context).mean()
+    torch.testing.assert_close(SynthesisLoss(Quadrants(), **settings)(prediction, target, weight), expected)
+
+
+def test_without_contextual_loss_the_encoder_is_not_run():
+    class Broken(nn.Module):
+        def forward(self, image):
+            raise AssertionError("not to be called")
+
+    prediction, target, weight = images()
+    assert torch.isfinite(SynthesisLoss(Broken(), gamma=0.0)(prediction, target, weight))
+
+
+LOSSES = [
+    WeightedL2Loss,
+    lambda **kw: ContextualLoss(Quadrants(), **kw),
+    lambda **kw: SynthesisLoss(Quadrants(), **kw),
+    lambda **kw: ContextualLoss(Quadrants(), norm=2, **kw),
+]
 
 
 @pytest.mark.parametrize("make", LOSSES)
