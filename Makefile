@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test lint data weights results clean
+.PHONY: env demo test lint data weights results env-monailabel test-monailabel clean
 
 env: $(VENV)/.ready
 
@@ -43,6 +43,25 @@ weights: env $(COHORT)/datalist.json  ## models/model.pt: first on pixels of 1.8
 
 results: env  ## docs/results.md, from the shipped weights and the same cohort
 	$(BIN)/python -m bundle results
+
+VENV_MONAILABEL ?= .venv-monailabel
+
+env-monailabel: $(VENV_MONAILABEL)/.ready  ## MONAI Label 0.8.5 on a CPU
+
+$(VENV_MONAILABEL)/.ready: pyproject.toml constraints.txt $(wildcard bundle/monai_label/*.txt bundle/monai_label/*.py)
+	$(PYTHON) -m venv $(VENV_MONAILABEL)
+	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable ".[tracking]" --requirement bundle/monai_label/requirements.txt
+	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement bundle/monai_label/requirements-no-deps.txt
+	cp bundle/monai_label/torchvision_operators.py $(VENV_MONAILABEL)/lib/python3*/site-packages
+	echo "import torchvision_operators" > $$(echo $(VENV_MONAILABEL)/lib/python3*/site-packages)/torchvision_operators.pth
+	$(VENV_MONAILABEL)/bin/python -c "import monailabel.app, monailabel.tasks.infer.bundle, monailabel.tasks.train.bundle"
+	touch $@
+
+test-monailabel: env env-monailabel  ## the bundle in MONAI Label's own server, over REST
+	MONAILABEL_PYTHON=$(VENV_MONAILABEL)/bin/python $(BIN)/python -m pytest tests/monailabel -n 0
 
 clean:
 	rm -rf demo eval .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

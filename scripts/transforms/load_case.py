@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..io.case import FILE_KEYS, load_case
+from ..io.companions import with_companions
 from ..io.errors import CaseError
 
 
@@ -18,7 +19,8 @@ class LoadCased(MapTransform):
 
     MONAI's ``LoadImaged`` copies a 4D series along its time axis and takes every file for what it is; this transform
     reads it in one pass and checks that the files of a case belong together. Only ``image`` is required, since MONAI
-    Label gives nothing else, and what a network takes that cannot be computed.
+    Label gives nothing else, and what a network takes that cannot be computed. To a case without a name, which no
+    datalist lists, come the files beside its series: see :func:`scripts.io.companions.with_companions`.
 
     Args:
         required: keys besides ``image`` that a case must have.
@@ -39,7 +41,8 @@ class LoadCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with the images in the place of their paths."""
         output = dict(data)
-        loaded = load_case({str(key): value for key, value in data.items()})
+        case = with_companions({str(key): value for key, value in data.items()})
+        loaded = load_case(case)
         for key in self.required:
             if key not in loaded:
                 raise CaseError.of(loaded["case"], key, None, "a file, which the network takes as its input", "none")
@@ -47,7 +50,7 @@ class LoadCased(MapTransform):
             array = torch.from_numpy(loaded[key])
             array = array.permute(3, 0, 1, 2) if key == "image" else array[None]
             meta = {
-                "filename_or_obj": str(data[key]),
+                "filename_or_obj": str(case[key]),
                 "original_affine": loaded["affine"].copy(),
                 "spatial_shape": tuple(array.shape[1:]),
                 "original_channel_dim": "no_channel",

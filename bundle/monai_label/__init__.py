@@ -1,0 +1,1 @@
+"""The environment of MONAI Label, which `make env-monailabel` makes."""

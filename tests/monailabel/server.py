@@ -1,0 +1,128 @@
+"""MONAI Label's own server, started on a copy of the bundle, and what a client sends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+NAME = "ctp_stroke_lesion_segmentation"
+SHIPPED = ("configs", "docs", "models", "scripts", "LICENSE")
+STARTS_WITHIN_S = 300
+
+
+class Refused(Exception):
+    """The server answered with an error status."""
+
+    def __init__(self, status: int, body: str):
+        super().__init__(f"{status}: {body}")
+        self.status, self.body = status, body
+
+
+class Server:
+    """The server of MONAI Label in an environment of its own, with the bundle in the ``model`` folder of its sample app."""
+
+    def __init__(self, python: str, folder: Path, studies: Path):
+        self.python, self.studies, self.log = python, studies, folder / "server.log"
+        self.app = folder / "monaibundle"
+        self.bundle = self.app / "model" / NAME
+        # `monailabel apps` copies the sample app from its own installation, without a network.
+        self._run("apps", "--download", "--name", "monaibundle", "--output", str(folder))
+        self.bundle.mkdir(parents=True)
+        for name in SHIPPED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, self.bundle / name)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [self.python, "-m", "monailabel.main", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        # A proxy, a home and a path of whoever runs the tests must not reach the server.
+        return {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"}
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run(self._command(*arguments), env=self._environment(), check=True, capture_output=True)
+
+    def __enter__(self) -> Server:
+        options = {"models": NAME, "zoo_source": "ngc", "sam2": "false"}
+        command = self._command("start_server", "--app", str(self.app), "--studies", str(self.studies))
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        for key, value in options.items():
+            command += ["--conf", key, value]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.app, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}")
+            try:
+                self.get("/info/")
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.5)
+            else:
+                return self
+        self.__exit__()
+        raise TimeoutError(f"no answer within {STARTS_WITHIN_S} s:\n{self.log.read_text()[-3000:]}")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def get(self, path: str) -> Any:
+        return json.loads(self._ask(urllib.request.Request(self._url(path))))
+
+    def infer(self, image: str, **params: Any) -> bytes:
+        """The mask that the server answers with, a NIfTI file."""
+        return self._infer(image, "image", params)
+
+    def infer_json(self, image: str, **params: Any) -> dict[str, Any]:
+        """What the server says of the inference beside the mask."""
+        return json.loads(self._infer(image, "json", params))
+
+    def _infer(self, image: str, output: str, params: dict[str, Any]) -> bytes:
+        query = urllib.parse.urlencode({"image": image, "output": output})
+        boundary = uuid.uuid4().hex
+        params = {"device": "cpu", "result_dtype": "uint8", **params}
+        body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}\r\n--{boundary}--\r\n'
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        return self._ask(urllib.request.Request(self._url(f"/infer/{NAME}?{query}"), body.encode(), headers))
+
+    def train(self, *, run_sync: bool = True, **params: Any) -> Any:
+        """Train on the labelled studies; MONAI Label answers when it is done, or at once where ``run_sync`` is false."""
+        request = urllib.request.Request(
+            self._url(f"/train/{NAME}?run_sync={str(run_sync).lower()}"),
+            json.dumps({"max_epochs": 1, "device": "cpu", "tracking": "None", **params}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        return json.loads(self._ask(request))
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @staticmethod
+    def _ask(request: urllib.request.Request) -> bytes:
+        try:
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, error.read().decode()) from None
