@@ -15,6 +15,7 @@ from nibabel.affines import voxel_sizes
 from scripts.io import load_case, load_datalist
 from scripts.io.paths import bundle_root
 from scripts.phantom import generate_cohort
+from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS
 from scripts.workflow.case_dataset import root_error
 
 ROOT = Path(bundle_root())
@@ -22,7 +23,14 @@ WEIGHTS = ROOT / "models" / "model.pt"
 DATALIST, PHANTOM = "datalist.json", "phantom.json"
 
 
-def ensure_data(folder: Path, counts: tuple[int, int, int], seed: int, *, workers: int = 2) -> Path:
+def ensure_data(
+    folder: Path,
+    counts: tuple[int, int, int],
+    seed: int,
+    *,
+    workers: int = 2,
+    matrix: int = FIELD_OF_VIEW_PIXELS,
+) -> Path:
     """The datalist in a folder; a phantom is made where there is none yet.
 
     Args:
@@ -30,10 +38,12 @@ def ensure_data(folder: Path, counts: tuple[int, int, int], seed: int, *, worker
         counts: cases for training, validation and testing.
         seed: of the phantom.
         workers: processes that make it.
+        matrix: pixels along each side of its slices.
     """
     if not (folder / DATALIST).is_file():
         # An interrupted phantom has its marker and no datalist: that alone is overwritten.
-        generate_cohort(folder, counts, seed, workers=workers, overwrite=(folder / PHANTOM).is_file(), progress=True)
+        overwrite = (folder / PHANTOM).is_file()
+        generate_cohort(folder, counts, seed, matrix=matrix, workers=workers, overwrite=overwrite, progress=True)
     return folder / DATALIST
 
 
@@ -54,9 +64,10 @@ def describe_data(folder: Path) -> str:
     if not marker.is_file():
         return f"the data set `{folder.name}`"
     made = json.loads(marker.read_text(encoding="utf-8"))
-    return (
-        f"the phantom with seed {made['seed']} (`--split {'/'.join(map(str, made['counts']))} --seed {made['seed']}`)"
-    )
+    options = f"--split {'/'.join(map(str, made['counts']))} --seed {made['seed']}"
+    if (matrix := made.get("matrix", FIELD_OF_VIEW_PIXELS)) != FIELD_OF_VIEW_PIXELS:
+        options += f" --matrix {matrix}"
+    return f"the phantom with seed {made['seed']} (`{options}`)"
 
 
 def run_workflow(name: str, **overrides: Any) -> None:

@@ -1,0 +1,31 @@
+"""One local MLflow store for all runs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from monai.utils import optional_import, path_to_sqlite_uri
+
+
+def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
+    """Make the store `<out>/mlflow.db` and its experiments before several processes write to it.
+
+    Args:
+        out: folder of the store, and of what it keeps of the runs.
+        experiments: one for each table.
+
+    Returns:
+        The config keys that MONAI's MLflow handlers read.
+
+    Raises:
+        ValueError: MLflow is not installed.
+    """
+    mlflow, installed = optional_import("mlflow")  # here, since importing it takes seconds
+    if not installed:
+        raise ValueError("experiments: expected MLflow to track the runs; `pip install mlflow` brings it")
+    out.mkdir(parents=True, exist_ok=True)
+    uri = path_to_sqlite_uri(str((out / "mlflow.db").absolute()))
+    client = mlflow.MlflowClient(uri)
+    for name in sorted(set(experiments)):
+        if client.get_experiment_by_name(name) is None:
+            client.create_experiment(name, artifact_location=(out / "mlflow_artifacts" / name).absolute().as_uri())
+    return {"tracking_uri": uri}
