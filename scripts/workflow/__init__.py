@@ -1,5 +1,6 @@
 """What the engines of training, evaluation and inference need beside MONAI's own parts."""
 
+from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
 from .inference_cases import inference_cases
 from .inferer import LesionInferer
@@ -12,16 +13,19 @@ from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
 
 __all__ = [
+    "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
     "LastCheckpoint",
     "LesionInferer",
     "LossTerms",
     "PrepareTraining",
+    "PseudoDwiAdversarialTrainer",
     "ResultWriter",
     "SliceDataset",
     "SliceSampler",
     "StagedTraining",
     "inference_cases",
     "listed_cases",
+    "pseudo_dwi_discriminator",
 ]
