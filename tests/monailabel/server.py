@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Server:
-    """The server of MONAI Label in an environment of its own, with the bundle in the ``model`` folder of its sample app."""
+    """The server of MONAI Label in an environment of its own, the bundle in the ``model`` folder of its sample app."""
 
     def __init__(self, python: str, folder: Path, studies: Path):
         self.python, self.studies, self.log = python, studies, folder / "server.log"
@@ -103,12 +103,13 @@ class Server:
         query = urllib.parse.urlencode({"image": image, "output": output})
         boundary = uuid.uuid4().hex
         params = {"device": "cpu", "result_dtype": "uint8", **params}
-        body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}\r\n--{boundary}--\r\n'
+        part = f'Content-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}'
+        body = f"--{boundary}\r\n{part}\r\n--{boundary}--\r\n"
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         return self._ask(urllib.request.Request(self._url(f"/infer/{NAME}?{query}"), body.encode(), headers))
 
     def train(self, *, run_sync: bool = True, **params: Any) -> Any:
-        """Train on the labelled studies; MONAI Label answers when it is done, or at once where ``run_sync`` is false."""
+        """Train on the labelled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
         request = urllib.request.Request(
             self._url(f"/train/{NAME}?run_sync={str(run_sync).lower()}"),
             json.dumps({"max_epochs": 1, "device": "cpu", "tracking": "None", **params}).encode(),
