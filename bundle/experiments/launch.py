@@ -21,6 +21,7 @@ from ..steps import ROOT, commit, machine
 from .plan import LAST, TRAIN, Job, Step
 from .records import is_done, marker_of
 
+PYTHON = sys.executable
 LOG_LINES = 15
 
 
@@ -105,7 +106,7 @@ class Launcher:
         write_json(settings, {**step.settings, **self.tracking, "experiment_name": job.table, "run_name": run_name})
         configs = [str(path) for path in (*step.configs, settings)]
         resumed = step.name == TRAIN and (job.folder / TRAIN / LAST).is_file()
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs), "--tracking", "mlflow"]
+        command = [PYTHON, "-m", "monai.bundle", "run", "--config_file", str(configs), "--tracking", "mlflow"]
         start = time.monotonic()
         self._call(command, job.folder / f"{step.name}.log", slot)
         record: dict[str, Any] = {"digest": step.digest, "commit": commit(), "machine": machine()}

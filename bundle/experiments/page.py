@@ -47,7 +47,7 @@ def page_of(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, p
     """
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     parts = [
-        f"# {table.name.capitalize()}: {table.title}",
+        f"# {table.heading}: {table.title}",
         _introduction(table, done, provenance),
         results_table(table, outcomes),
         _notes(table, done),
@@ -70,7 +70,7 @@ def _introduction(table: Table, done: Sequence[Outcome], provenance: Provenance)
         if provenance.folds
         else f"{len(groups[ANY_LESION])} test cases with a lesion"
     )
-    free = f" {len(groups[LESION_FREE])} without one are left out." if groups[LESION_FREE] else ""
+    free = f" Cases without one ({len(groups[LESION_FREE])}) are left out." if groups[LESION_FREE] else ""
     source = (
         f" {table.input[:1].upper()}{table.input[1:]}. The paper's numbers: {table.source}." if table.source else ""
     )

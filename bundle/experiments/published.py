@@ -1,6 +1,7 @@
 """The numbers of the papers, from `paper.json`, and what their tables show."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,11 @@ class Table:
     proposed: str = ""
     rows: Mapping[str, PublishedRow] = field(default_factory=dict)
     ensemble: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def heading(self) -> str:
+        """The name as a title: Table 5, Song 2019."""
+        return re.sub(r"(?<=[a-z])(?=[0-9])", " ", self.name).capitalize()
 
     def row(self, name: str) -> PublishedRow:
         """The published row of a name, or one that has the name for its title and no numbers."""
