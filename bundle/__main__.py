@@ -8,9 +8,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import demo, panel, results
+from . import demo, experiments, export, package, panel, results, verify
 
-COMMANDS: Mapping[str, ModuleType] = {"demo": demo, "panel": panel, "results": results}
+COMMANDS: Mapping[str, ModuleType] = {
+    "demo": demo,
+    "experiments": experiments,
+    "export": export,
+    "package": package,
+    "panel": panel,
+    "results": results,
+    "verify": verify,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
