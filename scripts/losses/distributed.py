@@ -18,12 +18,12 @@ class DistributedStrokeLesionLoss(StrokeLesionLoss):
 
     def _synthesis_term(self, image: Tensor, dwi: Tensor, has_dwi: Tensor | None, attention: Tensor | None) -> Tensor:
         term = super()._synthesis_term(image, dwi, has_dwi, attention)
-        return term * _share(len(image) if has_dwi is None else has_dwi.sum(), image.device)
+        return term * _share(len(image) if has_dwi is None else has_dwi.sum(), term)
 
 
-def _share(items: int | Tensor, device: torch.device) -> Tensor:
-    """How many items this process has, relative to the mean over the processes."""
-    own = torch.as_tensor(items, dtype=torch.float32, device=device)
+def _share(items: int | Tensor, like: Tensor) -> Tensor:
+    """How many items this process has, relative to the mean over the processes; in the type of ``like``."""
+    own = torch.as_tensor(items, dtype=like.dtype, device=like.device)
     if not (distributed.is_available() and distributed.is_initialized()):
         return torch.ones_like(own)
     total = own.clone()

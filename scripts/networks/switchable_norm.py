@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from .moment_kernels import instance_affine, instance_gradient_sums, instance_input_gradient, instance_moments
 
 
+def batch_moments(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance (C,) of each channel over a batch, from those of its items, each of shape (N, C)."""
+    batch_mean = mean.mean(0)
+    return batch_mean, var.mean(0) + (mean - batch_mean).square().mean(0)
+
+
 def mixed_affine(
     mean: Tensor,
     var: Tensor,
@@ -48,8 +54,7 @@ def mixed_affine(
     layer_mean = mean.mean(1, keepdim=True)
     layer_var = var.mean(1, keepdim=True) + (mean - layer_mean).square().mean(1, keepdim=True)
     if batch_mean is None or batch_var is None:
-        batch_mean = mean.mean(0)
-        batch_var = var.mean(0) + (mean - batch_mean).square().mean(0)
+        batch_mean, batch_var = batch_moments(mean, var)
     mean_mix = torch.softmax(mean_weight.to(mean.dtype), 0)
     var_mix = torch.softmax(var_weight.to(mean.dtype), 0)
     mixed_mean = mean_mix[0] * mean + mean_mix[1] * layer_mean + mean_mix[2] * batch_mean.to(mean.dtype)
@@ -141,8 +146,9 @@ class SwitchableNorm2d(nn.Module):
     while the instance and layer parts always come from the input.
 
     A batch of one item is valid: its batch statistics equal its instance statistics. With distributed data parallel
-    every process normalises with its own items and the running statistics kept are those of rank 0, as for
-    ``BatchNorm2d``.
+    every process normalises with its own items, as Luo et al. do, and the running statistics kept are those of rank 0,
+    as for ``BatchNorm2d``; :func:`scripts.networks.synchronised_norm.with_synchronised_norms` makes all processes one
+    batch.
 
     The layer is registered in MONAI's ``Norm`` factory: ``get_norm_layer("switchable", 2, channels)``.
 
@@ -192,10 +198,7 @@ class SwitchableNorm2d(nn.Module):
         Raises:
             ValueError: when the shape is another or the tensor is empty.
         """
-        if x.dim() != 4 or x.shape[1] != self.num_features:
-            raise ValueError(f"x must have shape (N, {self.num_features}, H, W), got {list(x.shape)}.")
-        if x.numel() == 0:
-            raise ValueError(f"x must not be empty, got shape {list(x.shape)}.")
+        self._check_input(x)
         batch_mean: Tensor | None = None if self.training else self.running_mean
         batch_var: Tensor | None = None if self.training else self.running_var
         if torch.jit.is_scripting():
@@ -209,8 +212,15 @@ class SwitchableNorm2d(nn.Module):
         else:
             y, mean, var = self._fused(x, batch_mean, batch_var)
         if self.training:
-            self._update_running_statistics(mean.detach(), var.detach())
+            batch_mean, batch_var = batch_moments(mean.detach(), var.detach())
+            self._update_running_statistics(batch_mean, batch_var)
         return y
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.num_features:
+            raise ValueError(f"x must have shape (N, {self.num_features}, H, W), got {list(x.shape)}.")
+        if x.numel() == 0:
+            raise ValueError(f"x must not be empty, got shape {list(x.shape)}.")
 
     @torch.jit.unused
     def _fused(self, x: Tensor, batch_mean: Tensor | None, batch_var: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,9 +230,7 @@ class SwitchableNorm2d(nn.Module):
         )
         return y, mean, var
 
-    def _update_running_statistics(self, mean: Tensor, var: Tensor) -> None:
-        batch_mean = mean.mean(0)
-        batch_var = var.mean(0) + (mean - batch_mean).square().mean(0)
+    def _update_running_statistics(self, batch_mean: Tensor, batch_var: Tensor) -> None:
         with torch.no_grad():
             self.running_mean.mul_(1.0 - self.momentum).add_(batch_mean, alpha=self.momentum)
             self.running_var.mul_(1.0 - self.momentum).add_(batch_var, alpha=self.momentum)
