@@ -9,6 +9,7 @@ from .segmentation import (
     hardness_aware_generalized_dice_loss,
     weighted_cross_entropy_loss,
 )
+from .slicewise import SlicewiseLoss
 from .stroke_lesion_loss import StrokeLesionLoss
 from .synthesis import ContextualLoss, SynthesisLoss, WeightedL2Loss, weighted_l2_loss
 
@@ -19,6 +20,7 @@ __all__ = [
     "GeneratorLoss",
     "HardnessAwareGeneralizedDiceLoss",
     "SegmentationLoss",
+    "SlicewiseLoss",
     "StrokeLesionLoss",
     "SynthesisLoss",
     "WeightedCrossEntropyLoss",

@@ -1,7 +1,7 @@
 """The losses of slices for networks of volumes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ class SlicewiseLoss(nn.Module):
     @property
     def terms(self) -> dict[str, Tensor]:
         """The detached terms of the last call, by name."""
-        return self.loss.terms
+        return cast(dict[str, Tensor], self.loss.terms)
 
     def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Any]) -> Tensor:
         """Loss of volumes whose entries have the slices as their last axis: (N, C, H, W, D), or (N, D)."""

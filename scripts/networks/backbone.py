@@ -47,8 +47,8 @@ class DilatedResNet(ResNet):
             feed_forward=False,
             bias_downsample=False,
         )
-        _dilate(self.layer3, 2)
-        _dilate(self.layer4, 4)
+        _dilate(self.layer3, before=1, after=2)
+        _dilate(self.layer4, before=2, after=4)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Feature maps of the third and the fourth stage, both an eighth of ``x`` (N, in_channels, H, W) in size.
@@ -60,13 +60,22 @@ class DilatedResNet(ResNet):
         return third, self.layer4(third)
 
 
-def _dilate(stage: nn.Module, dilation: int) -> None:
-    """Keep a stage's resolution and spread its 3 x 3 kernels so that they see as far as they did (Yu et al. 2017)."""
+def _dilate(stage: nn.Module, before: int, after: int) -> None:
+    """Take a stage's stride away and spread the 3 x 3 kernels that follow it, so that they see what they saw.
+
+    Where the undilated stage has a value, the dilated one has the same: weights trained with strides stay valid.
+
+    Args:
+        stage: a stage of a ResNet.
+        before: dilation up to the convolution with the stride.
+        after: dilation of those that follow.
+    """
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
             if module.kernel_size == (3, 3):
+                dilation = before if module.stride == (2, 2) else after
                 module.dilation = module.padding = (dilation, dilation)
+            module.stride = (1, 1)
 
 
 def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
