@@ -26,7 +26,8 @@ _VENOUS_DISPERSION_S = (0.0, 3.0, 6.0)  # mean transit times that the likeness o
 _VENOUS_LAG_S = 1.5  # from arterial to venous arrival; the transit through the brain takes 4 to 8 s
 _SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _LARGEST_SCALE = 15.0
-_FIRST_CURVES = 5
+_FIRST_CURVES = 5  # that set the earliest arrival, as a single one may be noise
+_TYPICAL_SHARE = 0.25  # of the best height and smoothness
 _VESSEL_SHARE = 0.06
 _WINDOW_S = 4.0
 _PASSAGE_S = (0.0, 2.5, 5.0, 8.0)  # from the arterial to the venous peak
@@ -66,12 +67,13 @@ def find_arterial_input(
         spacing_mm: voxel size along H, W and D.
 
     Raises:
-        ValueError: the brain is empty or nothing in it enhances like an artery.
+        ValueError: the brain is empty, or nothing in it enhances like an artery.
     """
     if not brain.any():
         raise ValueError("brain must have at least one voxel to look for an artery in, got none")
     baseline = mean_over_time(series[:n_baseline])
-    rise = torch.where(away_from_bone(series, spacing_mm), range_over_time(series)[1] - baseline, 0.0)
+    rise = range_over_time(series)[1] - baseline
+    rise = torch.where(away_from_bone(series, spacing_mm) & torch.isfinite(rise), rise, 0.0)
     grid, curves = _candidates(series, rise, brain, n_baseline)
     features = curve_features(curves, dt_s)
     score = arterial_score(features)
@@ -93,7 +95,8 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     """Score (N,) from 0 to 1 of how arterial each curve is, a product of four terms.
 
     * height: the peak over the 99th percentile of peaks;
-    * arrival: ``exp(-(late / 1.5 s)^2 / 2)``, late against the earliest tenth of the smooth, high curves;
+    * arrival: ``exp(-(late / 1.5 s)^2 / 2)``, late against the fifth arrival of the curves that are smooth and not
+      low: large arteries may be few, and beyond an occlusion larger ones fill seconds later;
     * width: ``exp(-(w / w0 - 1))`` for curves wider than w0, the narrowest tenth of them;
     * smoothness: ``exp(-(roughness / 0.1)^2 / 2)``.
 
@@ -104,7 +107,7 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     height = (peak / torch.quantile(peak, 0.99).clamp_min(1e-6)).clamp_max(1)
     smoothness = torch.exp(-0.5 * (features.roughness / _ROUGHNESS_TOLERANCE) ** 2)
     good = height * smoothness
-    typical = good >= 0.25 * good.max()
+    typical = good >= _TYPICAL_SHARE * good.max()
     arrivals = features.arrival_s[typical].sort().values
     early = arrivals[min(_FIRST_CURVES, len(arrivals)) - 1]
     narrow = torch.quantile(features.width_s[typical], 0.1)
@@ -221,6 +224,11 @@ def _delayed(curve: Tensor, peak: Tensor) -> Tensor:
 def _scaled(aif_hu: Tensor, aif_mask: Tensor, vof_hu: Tensor, vof_mask: Tensor, n_baseline: int) -> ArterialInput:
     aif_hu = aif_hu.clamp_min(0)
     aif_hu[: max(n_baseline - 1, 0)] = 0  # noise before the arrival would act as early contrast
+    if not float(aif_hu.sum()) > 0:
+        raise ValueError(
+            f"series must show contrast in an artery, got one that falls from the baseline of {n_baseline} frames on: "
+            "the head moved much, or contrast was there from the start"
+        )
     ratio = float(vof_hu.sum() / aif_hu.sum().clamp_min(1e-6))
     scale = min(max(ratio, 1.0), _LARGEST_SCALE)
     return ArterialInput(aif_hu * scale, aif_mask, vof_hu, vof_mask, scale)

@@ -44,27 +44,28 @@ def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
     """
     check_series(series, spacing_mm)
     first = mean_over_time(series[:_BASELINE_FRAMES])
-    measured = torch.isfinite(first) & ~_background(series)
+    measured = _measured(series)
     smooth = smooth_within(first, measured, _DENOISING_MM, spacing_mm)
     soft = measured & (smooth > _SOFT_TISSUE_HU[0]) & (smooth < _SOFT_TISSUE_HU[1])
     soft &= _inside_skull(smooth > _BONE_HU, spacing_mm)
     loose = ~grow(~soft, _BRIDGE_MM, spacing_mm)
     core = _large_pieces(loose.cpu().numpy())
     brain = grow(torch.from_numpy(core).to(series.device), _BRIDGE_MM + 1.0, spacing_mm) & soft
-    return torch.from_numpy(_fill_slices(brain.cpu().numpy())).to(series.device)
+    return torch.from_numpy(_fill_slices(brain.cpu().numpy())).to(series.device) & measured
 
 
-def _background(series: Tensor) -> Tensor:
-    """Voxels (H, W, D) that hold one value at all times, the one most frequent at the border: software set it."""
+def _measured(series: Tensor) -> Tensor:
+    """Voxels (H, W, D) that a scanner measured, rather than software set.
+
+    Set are those that are not finite, and those that hold one value at all times, the one most frequent at the border.
+    """
     sample = series[:: max(1, len(series) // _BACKGROUND_FRAMES)]
     lowest, highest = range_over_time(sample)
-    constant = lowest == highest
+    finite, constant = torch.isfinite(lowest + highest), lowest == highest
     border = torch.ones_like(constant)
     border[1:-1, 1:-1] = False
     values, counts = torch.unique(sample[0][border & constant], return_counts=True)
-    if not len(values):
-        return torch.zeros_like(constant)
-    return constant & (sample[0] == values[counts.argmax()])
+    return finite & ~(constant & (sample[0] == values[counts.argmax()])) if len(values) else finite
 
 
 def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:

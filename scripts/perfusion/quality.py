@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ class QualityLimits:
     """Peak of the arterial curve before scaling."""
     saturated_hu: float = 3000.0
     """Attenuation that scanners clip at (12 bits)."""
+    saturated_frames: int = 3
+    """Frames at which most arterial voxels have one and the same largest value, above which something else clips."""
     partial_volume_scale: float = 2.5
     """Factor by which the arterial curve had to be raised to the venous area."""
     motion_mm: float = 2.0
@@ -41,6 +44,8 @@ class QualityLimits:
     """Volume of brain in the image."""
     no_contrast_hu: float = 8.0
     """Peak of the arterial curve below which there is no examination."""
+    no_contrast_to_noise: float = 5.0
+    """Peak of the arterial curve over its noise, below which it may be noise: the best curve of noise alone has 3."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +86,38 @@ def check_quality(
     tails = [
         float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
     ]
-    brightest = float(series[:, arterial.aif_mask].max()) if arterial.aif_mask.any() else 0.0
+    brightest, frames_at_top, contrast_to_noise = _arterial_voxels(series, arterial.aif_mask, peak_hu)
     volume_ml = float(maps.brain.sum()) * spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000
     found = [
-        _below("no_contrast", peak_hu, limits.no_contrast_hu, "HU", fatal=True),
+        _below("no_contrast", peak_hu, limits.no_contrast_hu, "HU", fatal=True)
+        or _below("no_contrast", contrast_to_noise, limits.no_contrast_to_noise, "fold the noise", fatal=True),
         _above("truncated_series", max(tails, default=0.0), limits.tail_share, "of the peak at the end"),
         _above("late_contrast", arrival_s, limits.late_arrival_s, "s"),
         _below("missing_baseline", maps.n_baseline, limits.fewest_baseline_frames, "frames"),
         _below("weak_aif", peak_hu, limits.arterial_peak_hu, "HU"),
-        _above("saturated_aif", brightest, limits.saturated_hu, "HU"),
+        _above("saturated_aif", brightest, limits.saturated_hu, "HU")
+        or _above("saturated_aif", frames_at_top, limits.saturated_frames, "frames at the peak"),
         _above("partial_volume_aif", arterial.scale, limits.partial_volume_scale, "fold"),
         _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
         _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
         _below("small_coverage", volume_ml, limits.brain_ml, "ml"),
     ]
     return [warning for warning in found if warning is not None]
+
+
+def _arterial_voxels(series: Tensor, mask: Tensor, peak_hu: float) -> tuple[float, float, float]:
+    """Largest attenuation in HU, frames that share a voxel's largest value (median), and the peak over the noise.
+
+    A curve that was given has no voxels, and nothing to say of any of them.
+    """
+    if not mask.any():
+        return 0.0, 0.0, math.inf
+    curves = series[:, mask].float()
+    highest = curves.amax(dim=0)
+    mean = curves.mean(dim=1)
+    bend = mean[2:] - 2 * mean[1:-1] + mean[:-2]
+    noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
+    return float(highest.max()), float((curves == highest).sum(dim=0).median()), peak_hu / max(noise_hu, 1e-3)
 
 
 def refuse_unusable(warnings: Sequence[QualityWarning]) -> None:
