@@ -12,12 +12,16 @@ import torch
 PROCESSES = 2
 
 
-def run_in_two(function: Callable[..., None], *arguments: Any) -> None:
-    """Call ``function(rank, *arguments)`` in two processes; it must be at the top level of a module."""
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_start, args=(port, function, arguments), nprocs=PROCESSES)
+        return free.getsockname()[1]
+
+
+def run_in_two(function: Callable[..., None], *arguments: Any) -> None:
+    """Call ``function(rank, *arguments)`` in two processes; it must be at the top level of a module."""
+    torch.multiprocessing.spawn(_start, args=(free_port(), function, arguments), nprocs=PROCESSES)
 
 
 def _start(rank: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:

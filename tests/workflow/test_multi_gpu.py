@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +23,7 @@ from torch import distributed
 from scripts.io.nifti import write_nifti
 from scripts.metrics import CaseMetrics
 from tests.conftest import ROOT, SMALL, axial_affine, bolus
-from tests.processes import PROCESSES, run_in_two
+from tests.processes import PROCESSES, free_port, run_in_two
 from tests.workflow.test_train import same, state
 
 ITEMS = 2  # of each process in a step; 12 slices make three steps
@@ -262,3 +267,45 @@ def test_an_overlay_names_nothing_that_its_config_does_not_have(name):
     for key in overlay.keys() - new:
         parent = key.rpartition("#")[0]
         assert not parent or parent in parser, key
+
+
+def page_commands() -> list[str]:
+    text = (ROOT / "docs" / "how-to" / "multi-gpu.md").read_text(encoding="utf-8")
+    return re.findall(r"^    (torchrun .+)$", text, flags=re.MULTILINE)
+
+
+def start(command: str, folder: Path, results: Path, **options: str) -> subprocess.Popen:
+    """Start a command of the page with this interpreter, on the small data set and from another directory."""
+    arguments = shlex.split(command.replace("configs/", f"{ROOT}/configs/"))
+    for index, argument in enumerate(arguments):
+        name = argument.partition("=")[0]
+        if name in options:
+            arguments[index] = f"{name}={options[name]}"
+    paths = {"dataset_dir": folder, "output_dir": results / "eval", "ckpt_dir": results / "models"}
+    for name, value in {**SMALL, "batch_size": ITEMS, **paths}.items():
+        arguments += [f"--{name}", str(value)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *arguments[1:]],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)[-5000:]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(tmp_path):
+    one_machine, evaluate, two_machines = page_commands()
+    assert one_machine.partition(" -m ")[2] == two_machines.partition(" -m ")[2]
+    write_data(tmp_path)
+    endpoint = {"--rdzv_endpoint": f"127.0.0.1:{free_port()}", "--nproc_per_node": "1"}
+    finish(*(start(two_machines, tmp_path, tmp_path / "results", **endpoint) for _ in range(2)))
+    assert {path.name for path in (tmp_path / "results" / "models").iterdir()} == {"model.pt", "last.pt"}
+    finish(start(evaluate, tmp_path, tmp_path / "results"))
+    assert (tmp_path / "results" / "eval" / "metrics.csv").exists()
