@@ -6,16 +6,20 @@ from .inference_cases import inference_cases
 from .inferer import LesionInferer
 from .listed_cases import listed_cases
 from .loss_terms import LossTerms
+from .memory import KeepFreedMemory
 from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
+from .volume_dataset import VolumeDataset
+from .volume_inferer import VolumeInferer
 
 __all__ = [
     "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
+    "KeepFreedMemory",
     "LastCheckpoint",
     "LesionInferer",
     "LossTerms",
@@ -25,6 +29,8 @@ __all__ = [
     "SliceDataset",
     "SliceSampler",
     "StagedTraining",
+    "VolumeDataset",
+    "VolumeInferer",
     "inference_cases",
     "listed_cases",
     "pseudo_dwi_discriminator",
