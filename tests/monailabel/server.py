@@ -88,8 +88,11 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def text(self, path: str) -> str:
+        return self._ask(urllib.request.Request(self._url(path))).decode()
+
     def get(self, path: str) -> Any:
-        return json.loads(self._ask(urllib.request.Request(self._url(path))))
+        return json.loads(self.text(path))
 
     def infer(self, image: str, **params: Any) -> bytes:
         """The mask that the server answers with, a NIfTI file."""
@@ -100,13 +103,24 @@ class Server:
         return json.loads(self._infer(image, "json", params))
 
     def _infer(self, image: str, output: str, params: dict[str, Any]) -> bytes:
-        query = urllib.parse.urlencode({"image": image, "output": output})
-        boundary = uuid.uuid4().hex
         params = {"device": "cpu", "result_dtype": "uint8", **params}
-        part = f'Content-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}'
-        body = f"--{boundary}\r\n{part}\r\n--{boundary}--\r\n"
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        return self._ask(urllib.request.Request(self._url(f"/infer/{NAME}?{query}"), body.encode(), headers))
+        query = {"image": image, "output": output}
+        return self._send("POST", f"/infer/{NAME}", query, b'name="params"', json.dumps(params).encode())
+
+    def save_label(self, image: str, label: Path) -> None:
+        """Give an image its final label, as the button "Submit Label" of 3D Slicer does."""
+        query = {"image": image, "tag": "final"}
+        part = f'name="label"; filename="{label.name}"'
+        self._send("PUT", "/datastore/label", query, part.encode(), label.read_bytes())
+
+    def _send(self, method: str, path: str, query: dict[str, str], part: bytes, content: bytes) -> bytes:
+        """Send one part of a form."""
+        line, boundary = b"\r\n", uuid.uuid4().hex.encode()
+        head = b"Content-Disposition: form-data; " + part
+        body = line.join([b"--" + boundary, head, b"", content, b"--" + boundary + b"--", b""])
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary.decode()}"}
+        url = self._url(f"{path}?{urllib.parse.urlencode(query)}")
+        return self._ask(urllib.request.Request(url, body, headers, method=method))
 
     def train(self, *, run_sync: bool = True, **params: Any) -> Any:
         """Train on the labelled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
@@ -119,6 +133,12 @@ class Server:
 
     def _url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    def wait_for_training(self) -> dict[str, Any]:
+        """The state of a training in the background once it has ended, as 3D Slicer's "Status" shows it."""
+        while (state := self.get("/train/"))["status"] in ("SUBMITTED", "RUNNING"):
+            time.sleep(1)
+        return state
 
     @staticmethod
     def _ask(request: urllib.request.Request) -> bytes:

@@ -1,0 +1,107 @@
+"""What MONAI Label does with the config, step by step; ``make test-monailabel`` asks the real server."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from fastapi import HTTPException
+from monai.bundle import ConfigParser
+
+from scripts.io.errors import CaseError
+from scripts.workflow import monai_label
+from scripts.workflow.monai_label import MonaiLabelCase, check_options
+from tests.conftest import ROOT, SMALL
+
+
+class Task:
+    """The steps of ``monailabel.tasks.infer.bundle.BundleInferTask``, without its server and writer."""
+
+    def __init__(self, **overrides):
+        self.config = ConfigParser()
+        self.config.read_config(ROOT / "configs" / "inference.json")
+        self.config.config.update({"bundle_root": str(ROOT), **SMALL, **overrides})
+        self.options = self.config.get_parsed_content("displayable_configs")
+
+    def __call__(self, **request):
+        data = {**self.options, "model": "bundle", "description": "text", **request}
+        self.config["displayable_configs"].update({key: data[key] for key in self.options})
+        self.config.parse()
+        for transform in self.config.get_parsed_content("pre_transforms"):
+            data = transform(data)
+        network = self.config.get_parsed_content("network_def").eval()
+        network.load_state_dict(torch.load(self.config["ckpt_path"], weights_only=True))
+        with torch.no_grad():
+            data["pred"] = self.config.get_parsed_content("inferer")(data["image"][None], network)[0]
+        for transform in self.config.get_parsed_content("postprocessing").transforms:
+            data = transform(data)
+        return data
+
+
+@pytest.fixture
+def weights(dataset_dir):
+    """Random weights, of a seed whose mask every option changes."""
+    torch.manual_seed(9)
+    parser = ConfigParser({**ConfigParser.load_config_file(ROOT / "configs" / "inference.json"), **SMALL})
+    path = dataset_dir / "random.pt"
+    torch.save(parser.get_parsed_content("network_def").state_dict(), path)
+    return str(path)
+
+
+def command_line(workflow, dataset_dir, **overrides):
+    workflow("inference", workflow_type="infer", **overrides).run()
+    (lesion,) = dataset_dir.rglob("*_lesion.nii.gz")
+    return np.asarray(nib.load(lesion).dataobj)
+
+
+@pytest.mark.parametrize("options", [{}, {"mirror": False}, {"min_lesion_ml": 0}, {"mirror": 0, "min_lesion_ml": 5}])
+def test_the_mask_is_the_command_line_s(options, weights, workflow, dataset_dir):
+    image = str(dataset_dir / "case_4" / "image.nii")
+    found = Task(ckpt_path=weights)(image=image, **options)
+    expected = command_line(workflow, dataset_dir, image=image, ckpt_path=weights, **options)
+    assert expected.any()
+    np.testing.assert_array_equal(found["pred"][0].numpy(), expected)
+    assert isinstance(found["result"]["warnings"], str)
+
+
+def test_maps_of_the_request_are_those_of_the_case(weights, workflow, dataset_dir):
+    files = {key: str(dataset_dir / "case_4" / f"{key}.nii") for key in ("image", "cbf", "cbv", "mtt", "tmax")}
+    found = Task(ckpt_path=weights)(**files)
+    expected = command_line(workflow, dataset_dir, ckpt_path=weights, **{"dataset#data": [{**files, "case": "c"}]})
+    np.testing.assert_array_equal(found["pred"][0].numpy(), expected)
+
+
+def test_the_client_reads_what_is_wrong_with_a_case(dataset_dir):
+    image = dataset_dir / "case_4" / "cbf.nii"
+    with pytest.raises(HTTPException) as caught:
+        Task()(image=str(image))
+    assert caught.value.status_code == 422
+    expected = f"case 'case_4', image '{image}': expected a 4D series (H, W, D, T), got 3D (32, 32, 3)"
+    assert caught.value.detail == expected
+
+
+def test_without_fastapi_the_error_is_the_case_s(dataset_dir, monkeypatch):
+    monkeypatch.setattr(monai_label, "optional_import", lambda *_, **__: (None, False))
+    with pytest.raises(FileNotFoundError, match="expected a file, got nothing there"):
+        Task()(image=str(dataset_dir / "nowhere.nii"))
+
+
+@pytest.mark.parametrize("option", ["$open('run', 'w')", None, 2, [True]])
+def test_an_option_is_checked_before_the_config_is_evaluated_with_it(option, dataset_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HTTPException, match="mirror: expected true or false"):
+        Task()(image=str(dataset_dir / "case_4" / "image.nii"), mirror=option)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("volume_ml", [-0.1, float("nan"), float("inf"), "1", None])
+def test_a_volume_is_finite_and_not_negative(volume_ml):
+    with pytest.raises(CaseError, match="min_lesion_ml: expected a volume in ml, 0 or more"):
+        check_options({"image": "ctp.nii", "min_lesion_ml": volume_ml})
+
+
+def test_an_error_of_the_program_is_no_error_of_the_client():
+    def broken(case):
+        raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        MonaiLabelCase(broken)({"image": "ctp.nii"})
