@@ -65,6 +65,9 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.folds == 1 or args.folds < 0:
         raise ValueError(f"folds: expected at least 2, or 0 for the sections of the datalist, got {args.folds}")
+    for name in ("jobs", "epochs"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"{name}: expected at least 1, got {getattr(args, name)}")
     everything = find_rows(args.experiments)
     rows = select_rows(everything, args.table, args.row)
     setting = _setting(args)
@@ -107,7 +110,10 @@ class Plan:
         settings = [setting]
         if folds:
             lists = fold_datalists(setting.datalist, setting.dataset_dir, folds, setting.out)
-            settings = [replace(setting, datalist=path, held_out=True) for path in lists]
+            settings = [
+                replace(setting, datalist=path, held_out=True, suffix=f"_fold_{index}")
+                for index, path in enumerate(lists, start=1)
+            ]
         by_fold = [plan_jobs(rows, each) for each in settings]
         self.jobs = {row.key: [jobs[row.key] for jobs in by_fold] for row in rows}
         self.ensembles: dict[str, Job] = {}

@@ -76,6 +76,7 @@ class Setting:
         base: overlays under those of the rows.
         epochs: of every training, or of each of its stages; None leaves them to the configs.
         held_out: whether the validation cases are scored too, as cross-validation does.
+        suffix: of the folders' names, such as that of a fold.
     """
 
     dataset_dir: Path
@@ -84,6 +85,7 @@ class Setting:
     base: tuple[Path, ...] = ()
     epochs: int | None = None
     held_out: bool = False
+    suffix: str = ""
 
 
 def plan_jobs(rows: Iterable[Row], setting: Setting) -> dict[str, Job]:
@@ -122,18 +124,19 @@ def _job_of(row: Row, setting: Setting, data: str) -> Job:
     configs = _configs("train", row, setting)
     content = _merged(configs) | epochs
     digest = digest_of([data, content])
-    folder = _folder(setting.out, row.key, digest)
+    name = row.key + setting.suffix
+    folder = _folder(setting.out, name, digest)
     settings = {**epochs, **places, "resume": True}
     settings |= {key: str(folder / TRAIN) for key in ("ckpt_dir", "output_dir")}
     steps = [Step(TRAIN, configs, settings, content, digest)]
     configs = _configs("evaluate", row, setting)
     content = _merged(configs)
-    for name, section in [(TEST, SECTIONS[2]), (HELD_OUT, SECTIONS[1])][: 1 + setting.held_out]:
+    for step, section in [(TEST, SECTIONS[2]), (HELD_OUT, SECTIONS[1])][: 1 + setting.held_out]:
         settings = {**places, "section": section, "ckpt_path": str(folder / TRAIN / MODEL)}
-        settings["output_dir"] = str(folder / name)
+        settings["output_dir"] = str(folder / step)
         digest = digest_of([digest, content, section])
-        steps.append(Step(name, configs, settings, content, digest))
-    return Job(row.key, row.table, folder, tuple(steps))
+        steps.append(Step(step, configs, settings, content, digest))
+    return Job(name, row.table, folder, tuple(steps))
 
 
 def ensemble_job(row: Row, folds: Sequence[Job], setting: Setting) -> Job:
@@ -160,7 +163,13 @@ def ensemble_job(row: Row, folds: Sequence[Job], setting: Setting) -> Job:
         "transforms": [
             *({**split, "keys": key, "pseudo_dwi_key": image} for key, image in zip(keys, images, strict=True)),
             {"_target_": "MeanEnsembled", "keys": keys, "output_key": "pred"},
-            {"_target_": "MeanEnsembled", "keys": images, "output_key": "pseudo_dwi", "allow_missing_keys": True},
+            {
+                "_target_": "Ensembled",  # MeanEnsembled does not let keys be missing
+                "keys": images,
+                "ensemble": {"_target_": "MeanEnsemble"},
+                "output_key": "pseudo_dwi",
+                "allow_missing_keys": True,
+            },
             *others,
         ]
     }
