@@ -1,0 +1,35 @@
+"""A copy of the bundle that a test may break."""
+
+import json
+import shutil
+from pathlib import Path
+
+from bundle.package import shipped_files
+from tests.conftest import ROOT
+
+
+def copy_bundle(root: Path) -> Path:
+    """Copy what ships, but for the weights, which are linked."""
+    for file in shipped_files(ROOT):
+        target = root / file.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".pt":
+            target.symlink_to(file)
+        else:
+            shutil.copy(file, target)
+    return root
+
+
+def edit_json(path: Path, **changes) -> None:
+    """Set keys of a JSON file, nested ones as `a#b`; a value of `...` removes the key."""
+    content = json.loads(path.read_text())
+    for key, value in changes.items():
+        *parents, last = key.split("#")
+        item = content
+        for parent in parents:
+            item = item[parent]
+        if value is ...:
+            del item[last]
+        else:
+            item[last] = value
+    path.write_text(json.dumps(content, indent=4) + "\n")

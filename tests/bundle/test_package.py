@@ -1,0 +1,173 @@
+"""The archive: what is in it, that it is the same to the byte, and that nothing unsafe is read back."""
+
+import hashlib
+import json
+import shutil
+import stat
+import subprocess
+import zipfile
+
+import pytest
+import torch
+
+from bundle import package
+from bundle.__main__ import main
+from scripts.networks import StrokeLesionNet
+from tests.bundle.copied_bundle import copy_bundle, edit_json
+from tests.conftest import ROOT
+
+NAME = package.BUNDLE_NAME
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A copy of the bundle with few bytes of weights, outside git."""
+    root = copy_bundle(tmp_path / "bundle")
+    (root / "models" / "model.pt").unlink()
+    (root / "models" / "model.pt").write_bytes(b"weights")
+    provenance = json.loads((root / package.PROVENANCE).read_text())
+    digest = hashlib.sha256(b"weights").hexdigest()
+    edit_json(root / package.PROVENANCE, weights=provenance["weights"] | {"sha256": digest})
+    return root
+
+
+def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
+    for stray in (
+        "README.md",
+        "data/case_1.nii",
+        "bundle/demo.py",
+        "scripts/__pycache__/a.pyc",
+        "models/.model.pt.tmp",
+    ):
+        (root / stray).parent.mkdir(parents=True, exist_ok=True)
+        (root / stray).write_text("not of the bundle")
+    archive = package.package(root, tmp_path / "dist")
+    version = json.loads((root / "configs" / "metadata.json").read_text())["version"]
+    assert archive.name == f"{NAME}_v{version}.zip"
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "unpacked")
+        names = opened.namelist()
+    assert {name.split("/")[0] for name in names} == {NAME}
+    assert {name.split("/")[1] for name in names} == {"LICENSE", "configs", "models", "docs", "scripts"}
+    assert not any(
+        "not of the bundle" in path.read_text()
+        for path in (tmp_path / "unpacked").rglob("*.*")
+        if path.suffix in (".py", ".md")
+    )
+    assert {"configs/metadata.json", "models/model.pt", "docs/README.md"} <= {name.partition("/")[2] for name in names}
+    assert (tmp_path / "unpacked" / NAME / "models" / "model.pt").read_bytes() == b"weights"
+
+
+def test_the_same_bytes_whatever_the_times_and_modes(root, tmp_path):
+    first = package.package(root, tmp_path / "first").read_bytes()
+    other = tmp_path / "elsewhere" / "bundle"
+    for file in sorted(package.shipped_files(root), reverse=True):
+        target = other / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        target.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert package.package(other, tmp_path / "second").read_bytes() == first
+    with zipfile.ZipFile(tmp_path / "second" / f"{package.package(other, tmp_path / 'second').name}") as archive:
+        assert [info.filename for info in archive.infolist()] == sorted(archive.namelist())
+        assert {(info.date_time, info.compress_type, info.external_attr >> 16) for info in archive.infolist()} == {
+            ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED, stat.S_IFREG | 0o644)
+        }
+
+
+def test_in_a_repository_what_git_tracks_is_packed(root):
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    subprocess.run(["git", "-C", str(root), "add", "."], check=True)
+    (root / "models" / "last.pt").write_bytes(b"a training was here")
+    names = {path.relative_to(root).as_posix() for path in package.shipped_files(root)}
+    assert "models/model.pt" in names
+    assert "models/last.pt" not in names
+
+
+def test_the_manifest_and_the_checksum(root, tmp_path, capsys):
+    archive = package.package(root, tmp_path / "dist")
+    manifest = json.loads((archive.with_suffix(".json")).read_text())
+    assert manifest["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert manifest["bytes"] == archive.stat().st_size
+    assert manifest["files"]["models/model.pt"] == hashlib.sha256(b"weights").hexdigest()
+    assert manifest["provenance"]["data"]["patients"] == 0
+    subprocess.run(["sha256sum", "--check", "--quiet", f"{archive.name}.sha256"], cwd=archive.parent, check=True)
+    assert main(["package", "--check", str(archive)]) == 0
+    assert manifest["sha256"] in capsys.readouterr().out
+
+
+def test_an_archive_that_was_changed_is_refused(root, tmp_path):
+    archive = package.package(root, tmp_path / "dist")
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(f"{NAME}/scripts/more.py", "")
+    with pytest.raises(ValueError, match=r"expected the files of .*\.json, other are scripts/more.py"):
+        package.check(archive)
+    data[data.index(b"weights")] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match="expected a zip file, got Bad CRC-32 for file"):
+        package.check(archive)
+    archive.write_bytes(b"not a zip")
+    with pytest.raises(ValueError, match="expected a zip file, got File is not a zip file"):
+        package.check(archive)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.py",
+        f"{NAME}/scripts/../../evil.py",
+        f"/{NAME}/LICENSE",
+        f"{NAME}/scripts\\..\\evil.py",
+        f"{NAME}/scripts//a.py",
+        "other/LICENSE",
+        "LICENSE",
+        f"{NAME}/setup.py",
+        f"{NAME}/scripts/",
+        f"{NAME}/scripts/a.py:stream",
+    ],
+)
+def test_an_unsafe_name_is_refused(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), "text")
+    with pytest.raises(
+        ValueError, match="archive member .*: expected a file in 'ctp_stroke_lesion_segmentation', below"
+    ):
+        package.read_archive(tmp_path / "a.zip")
+
+
+def test_links_and_doubles_are_refused(tmp_path):
+    link = zipfile.ZipInfo(f"{NAME}/scripts/link.py")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(ValueError, match="without '..' or a link"):
+        package.read_archive(tmp_path / "link.zip")
+    with zipfile.ZipFile(tmp_path / "double.zip", "w") as archive:
+        archive.writestr(f"{NAME}/LICENSE", "one")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(f"{NAME}/LICENSE", "two")
+    with pytest.raises(ValueError, match="expected each name once, got more of LICENSE"):
+        package.read_archive(tmp_path / "double.zip")
+
+
+def test_weights_of_which_nothing_is_told_are_not_packed(root, tmp_path):
+    (root / "models" / "model.pt").write_bytes(b"other weights")
+    with pytest.raises(ValueError, match="models/provenance.json: expected it to tell of the weights with SHA-256"):
+        package.package(root, tmp_path / "dist")
+    assert not list(tmp_path.glob("dist/*"))
+
+
+def test_the_provenance_is_that_of_the_weights_that_ship():
+    provenance = package.read_provenance(ROOT)
+    state = torch.load(ROOT / provenance["weights"]["file"], weights_only=True)
+    StrokeLesionNet(provenance["weights"]["features"]).load_state_dict(state)
+    page, makefile = ((ROOT / name).read_text() for name in ("models/README.md", "Makefile"))
+    data = provenance["data"]
+    counts = [data[f"{section}_cases"] for section in ("training", "validation", "test")]
+    assert f"{counts[0]} training, {counts[1]} validation and {counts[2]} test cases, seed {data['seed']}" in page
+    assert f"--split {'/'.join(map(str, counts))} --seed {data['seed']}" in data["command"]
+    assert data["command"].removeprefix("python -m scripts.phantom --out data/cohort") in makefile
+    for stage in provenance["training"]["stages"]:
+        assert f"{stage['epochs']} epochs on pixels of {stage['pixel_mm']} mm" in " ".join(page.split())
+        assert str(stage["validation_dice"]) in page
+    assert provenance["inference_choices"]["command"] in page

@@ -1,0 +1,252 @@
+"""Each check of `python -m bundle verify` passes here, and fails on a bundle that is broken in just that way."""
+
+import json
+import shutil
+import sys
+
+import jsonschema
+import pytest
+
+from bundle import verify as verify_command
+from bundle.__main__ import main
+from bundle.verify import files, model_card, requirements, version
+from bundle.verify.probe import SCHEMA, run_probe
+from tests.bundle.copied_bundle import copy_bundle, edit_json
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def root(tmp_path):
+    return copy_bundle(tmp_path / "bundle")
+
+
+def rewrite(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.slow
+def test_this_bundle_passes_every_check(capsys):
+    assert main(["verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 15
+    assert all(line.startswith("ok ") for line in lines)
+
+
+@pytest.mark.parametrize("name", files.REQUIRED + files.PREFERRED)
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_file_that_must_be_there(root, name, how):
+    check = files.check_required if name in files.REQUIRED else files.check_preferred
+    assert name in check(root)
+    (root / name).unlink()
+    if how == "empty":
+        (root / name).touch()
+    with pytest.raises(ValueError, match=f"expected files that are not empty, got none at {name}$"):
+        check(root)
+
+
+def test_config_names(root):
+    (root / "configs" / "Train2.JSON").write_text("{}")
+    with pytest.raises(ValueError, match="expected lower_case.json, .yaml or .conf, got Train2.JSON"):
+        files.check_config_names(root)
+    (root / "configs" / "evaluate.json").rename(root / "configs" / "test.json")
+    with pytest.raises(ValueError, match="expected evaluate.json"):
+        files.check_config_names(root)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [("inference", key) for key in files.INFERENCE_KEYS]
+    + [
+        ("train", key)
+        for key in (*files.TRAIN_KEYS, "train#trainer#max_epochs", "validate#dataset#data", "val_interval")
+    ],
+)
+def test_config_keys(root, config, key):
+    edit_json(root / "configs" / f"{config}.json", **{key: ...})
+    with pytest.raises(ValueError, match=f"expected the keys {config}.json: {key}"):
+        files.check_config_keys(root)
+
+
+def test_file_sizes(root):
+    with (root / "docs" / "large.bin").open("wb") as stream:
+        stream.truncate(25_000_000)
+    assert "with 25.0 MB" in files.check_sizes(root)
+    with (root / "docs" / "large.bin").open("ab") as stream:
+        stream.write(b"1")
+    with pytest.raises(ValueError, match=r"expected at most 25,000,000 bytes, got docs/large.bin \(25,000,001 bytes\)"):
+        files.check_sizes(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n  "a": 1\n}\n', "expected JSON indented by 4"),
+        ('{\n    "a": 1\n}', "expected JSON indented by 4"),
+        ('{\n    "a": 1,\n    "a": 1\n}\n', "no key twice"),
+        ('{\n    "a": 1,\n}\n', "paper.json: expected JSON, got"),
+    ],
+)
+def test_json_format(root, text, message):
+    (root / "configs" / "paper.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        files.check_json_format(root)
+
+
+def test_the_version_is_in_the_changelog_and_new(root, tmp_path):
+    metadata = root / "configs" / "metadata.json"
+    now = json.loads(metadata.read_text())["version"]
+    info = tmp_path / "model_info.json"
+    info.write_text(json.dumps({"ctp_stroke_lesion_segmentation_v0.0.1": {}}))
+    assert version.check_version(root, info).startswith(now)
+    info.write_text(json.dumps({f"ctp_stroke_lesion_segmentation_v{now}": {}}))
+    with pytest.raises(ValueError, match=f"expected a new version, got {now}, which model_info.json has already"):
+        version.check_version(root, info)
+    edit_json(metadata, version="0.9.9")
+    with pytest.raises(ValueError, match="expected version 0.9.9 in the changelog"):
+        version.check_version(root)
+
+
+@pytest.mark.parametrize("value", ["0.10.0", "1.0", "v1.0.0", 1, ...])
+def test_a_version_that_cannot_be_ordered(root, value):
+    edit_json(root / "configs" / "metadata.json", version=value)
+    with pytest.raises(ValueError, match="expected a version of three numbers below 10"):
+        version.check_version(root)
+
+
+@pytest.mark.parametrize("section", model_card.SECTIONS)
+def test_a_section_of_the_model_card(root, section):
+    page = root / "docs" / "README.md"
+    lines = page.read_text().splitlines()
+    (heading,) = [i for i, line in enumerate(lines) if line.lstrip("# ") == section and line.startswith("#")]
+    page.write_text("\n".join(lines[:heading] + lines[heading + 1 :]))
+    with pytest.raises(ValueError, match=r"expected the sections Model Overview, Data, .* each once; got"):
+        model_card.check_model_card(root)
+
+
+def test_sections_in_another_order_or_empty(root):
+    page = root / "docs" / "README.md"
+    page.write_text("\n".join(f"## {section}\ntext" for section in reversed(model_card.SECTIONS)))
+    with pytest.raises(ValueError, match="expected the sections"):
+        model_card.check_model_card(root)
+    page.write_text("\n".join(f"## {section}\n{'text' * (section != 'Input')}" for section in model_card.SECTIONS))
+    with pytest.raises(ValueError, match="got none in Input$"):
+        model_card.check_model_card(root)
+    page.write_text("```\n# Data\n```\n" + "\n".join(f"# {section}\n\ntext" for section in model_card.SECTIONS))
+    assert model_card.check_model_card(root) == "11 sections"
+
+
+def test_the_data_licence(root):
+    assert model_card.check_data_license(root)
+    (root / "docs" / "data_license.txt").write_text("\n")
+    with pytest.raises(ValueError, match="expected the terms of the data, got an empty file"):
+        model_card.check_data_license(root)
+
+
+def test_pins_are_those_of_the_constraints_and_of_this_environment(root):
+    assert requirements.check_pins(root) == f"{len(requirements.pins(root))} packages, as installed"
+    shutil.copy(ROOT / "constraints.txt", root)
+    assert requirements.check_pins(root).endswith("as installed and in constraints.txt")
+    rewrite(root / "constraints.txt", f"scikit-image=={requirements.pins(root)['scikit-image']}", "scikit_image==0.1.0")
+    with pytest.raises(ValueError, match=r"scikit-image [\d.]+ \(constraints.txt: 0.1.0\)"):
+        requirements.check_pins(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pytorch_version": "1.0.0"}, r"expected the tested versions, got torch 1.0.0 \(installed: "),
+        ({"optional_packages_version": {"no-such-package": "1.0"}}, r"no-such-package 1.0 \(installed: None\)"),
+        ({"monai_version": ">=1.6"}, "expected exact versions, got {'monai': '>=1.6'}"),
+        ({"numpy_version": ...}, "expected exact versions, got {'numpy': None}"),
+        (
+            {"required_packages_version": ["nibabel"]},
+            "expected packages and their versions in required_packages_version",
+        ),
+    ],
+)
+def test_pins_that_nobody_tested(root, change, message):
+    edit_json(root / "configs" / "metadata.json", **change)
+    with pytest.raises(ValueError, match=message):
+        requirements.check_pins(root)
+
+
+def test_pins_that_the_index_has_not(root, monkeypatch):
+    """Pip itself is asked, here about an index that has nothing."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(ValueError, match=r"expected pip to find monai==.*, got ERROR: .*monai=="):
+        requirements.check_index(root)
+
+
+def test_metadata_meet_the_schema():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.validate(json.loads((ROOT / "configs" / "metadata.json").read_text()), schema)
+
+
+IMAGE, PRED = "network_data_format#inputs#image", "network_data_format#outputs#pred"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, ...) for key in json.loads(SCHEMA.read_text())["required"]]
+    + [
+        ("version", "first"),
+        ("changelog", []),
+        ("required_packages_version#itk", 5.4),
+        ("eval_metrics", {"dice": "good"}),
+        ("references", "a paper"),
+        (IMAGE, ...),
+        (PRED, ...),
+        (f"{IMAGE}#num_channels", "11"),
+        (f"{IMAGE}#spatial_shape", ["16*m"]),
+        (f"{IMAGE}#spatial_shape", [0, 16]),
+        (f"{IMAGE}#dtype", "float"),
+        (f"{IMAGE}#value_range", [0]),
+        (f"{IMAGE}#is_patch_data", "false"),
+        (f"{IMAGE}#channel_def#0", 0),
+        (f"{PRED}#channel_def", {"lesion": "1"}),
+        (f"{PRED}#format", ...),
+    ],
+)
+def test_metadata_that_do_not_meet_the_schema(root, key, value):
+    edit_json(root / "configs" / "metadata.json", **{key: value})
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            json.loads((root / "configs" / "metadata.json").read_text()), json.loads(SCHEMA.read_text())
+        )
+
+
+@pytest.mark.slow
+def test_monai_s_checks_tell_what_is_wrong(root):
+    """One bundle that is broken in three ways, since a process of MONAI's takes its time; it runs its own code."""
+    edit_json(root / "configs" / "metadata.json", task=...)
+    edit_json(root / "configs" / "inference.json", evaluator=...)
+    with (root / "scripts" / "networks" / "__init__.py").open("a") as stream:
+        stream.write("StrokeLesionNet.forward = lambda self, image: self.synthesise(image).logits[:, :1]\n")
+    found = run_probe(root)
+    assert "'task' is a required property" in found["metadata"]
+    assert "inference.json: expected the properties evaluator" in found["properties"]
+    assert "output channel number `1` doesn't match: `2`" in found["network in and out"]
+    assert "output channel number `1` doesn't match: `2`" in found["network in and out, --any"]
+    assert found["TorchScript"]
+
+
+def test_a_process_that_dies_is_a_failure(root, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert run_probe(root) == {"MONAI's checks": "expected a report, got nothing"}
+
+
+def test_a_failure_is_in_the_table_and_in_the_exit_status(root, monkeypatch, capsys):
+    monkeypatch.setattr(verify_command, "run_probe", lambda root, online: {"metadata": "", "TorchScript": "no weights"})
+    (root / "LICENSE").unlink()
+    assert main(["verify", "--bundle-dir", str(root)]) == 2
+    printed = capsys.readouterr()
+    assert "FAILED  required files            expected files that are not empty, got none at LICENSE\n" in printed.out
+    assert "FAILED  TorchScript               no weights\n" in printed.out
+    assert printed.err == f"error: 2 of the checks of '{root}' failed: required files, TorchScript\n"
+    assert main(["verify", "--bundle-dir", str(root / "none")]) == 2
+    assert "expected a bundle, got no folder" in capsys.readouterr().err
