@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import demo, experiments, export, package, panel, results, verify
+from . import demo, experiments, export, federated, package, panel, results, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
     "demo": demo,
     "experiments": experiments,
     "export": export,
+    "federated": federated,
     "package": package,
     "panel": panel,
     "results": results,

@@ -1,0 +1,107 @@
+"""Hospitals with scanners of their own, as phantoms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from scripts.io import SECTIONS, write_datalist, write_json
+from scripts.io.isles2018 import find_cases
+from scripts.phantom import plan_cohort, simulate_case
+from scripts.phantom.case import sample_patient, sample_scan
+from scripts.phantom.parameters import ScanParameters
+from scripts.phantom.writer import write_case
+
+from ..steps import DATALIST, PHANTOM
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital: what its scanner and its software fix among the parameters of a scan.
+
+    Attributes:
+        name: as FLARE and the tables show it.
+        scanner: in words.
+        fixed: for each part of :class:`scripts.phantom.parameters.ScanParameters` the values of its parameters.
+    """
+
+    name: str
+    scanner: str
+    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def scan(self, scan: ScanParameters) -> ScanParameters:
+        """Return a scan as this site would have made it.
+
+        Raises:
+            ValueError: a parameter that is fixed does not exist.
+        """
+        known = {part: {entry.name for entry in fields(getattr(scan, part))} for part in self.fixed}
+        for part, values in self.fixed.items():
+            if not values.keys() <= known[part]:
+                raise ValueError(
+                    f"{self.name}: expected parameters of {part}, got {sorted(values.keys() - known[part])}"
+                )
+        return replace(scan, **{part: replace(getattr(scan, part), **values) for part, values in self.fixed.items()})
+
+
+SITES = (
+    Site(
+        "site-1",
+        "little noise, a frame a second, much contrast medium, little smoothing of the maps",
+        {
+            "acquisition": {"noise_hu": 2.5, "frame_interval_s": 1.0, "skull_stripped": False},
+            "bolus": {"peak_hu": 350.0},
+            "vendor": {"smoothing_mm": 1.3, "map_smoothing_mm": 0.4, "method": "bcsvd", "scale_error": 1.0},
+        },
+    ),
+    Site(
+        "site-2",
+        "much noise, a frame every two seconds, little contrast medium, smooth maps that are too low",
+        {
+            "acquisition": {"noise_hu": 7.0, "frame_interval_s": 2.0, "skull_stripped": False, "cupping_hu": 4.0},
+            "bolus": {"peak_hu": 130.0},
+            "vendor": {"smoothing_mm": 3.0, "map_smoothing_mm": 1.2, "method": "osvd", "scale_error": 0.7},
+        },
+    ),
+    Site(
+        "site-3",
+        "skull-stripped series, maps without fluid and vessels that are too high and partly clipped, a faint DWI",
+        {
+            "acquisition": {"noise_hu": 4.0, "frame_interval_s": 1.5, "skull_stripped": True},
+            "vendor": {
+                "method": "osvd",
+                "scale_error": 1.35,
+                "hides_fluid": True,
+                "hides_vessels": True,
+                "tmax_limit_s": 12.0,
+            },
+            "dwi": {"lesion_gain": 0.5, "noise": 0.07},
+        },
+    ),
+)
+
+
+def make_site(site: Site, folder: Path, counts: tuple[int, int, int], seed: int, matrix: int) -> None:
+    """Write a site's data set where there is none yet.
+
+    Args:
+        site: the hospital.
+        folder: of the data set.
+        counts: cases for training, validation and testing.
+        seed: of the data set; no two sites should share it, nor so their patients.
+        matrix: pixels along each side of a slice.
+    """
+    if (folder / DATALIST).is_file():
+        return
+    plan = plan_cohort(counts, seed)
+    for planned in tqdm(plan, desc=site.name, unit="case"):
+        patient = sample_patient(np.random.SeedSequence(seed, spawn_key=planned.patient_key))
+        scan = site.scan(sample_scan(np.random.SeedSequence(seed, spawn_key=planned.scan_key)))
+        write_case(simulate_case(patient, scan, matrix), folder, planned.name, planned.number)
+    write_json(folder / PHANTOM, {"seed": seed, "counts": list(counts), "matrix": matrix, "scanner": site.scanner})
+    found = {case["case"]: case for case in find_cases(folder)}
+    sections = {name: [found[planned.name] for planned in plan if planned.section == name] for name in SECTIONS}
+    write_datalist(folder / DATALIST, sections)
