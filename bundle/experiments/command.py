@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, nargs="+", default=[], help="overlays for all rows, such as configs/paper.json"
     )
     parser.add_argument("--quick", action="store_true", help="small widths, few epochs and a small coarse phantom")
-    parser.add_argument("--jobs", type=int, help="processes at a time; default: one for each GPU, else 1")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="processes at a time; default: one for each GPU; without one, 1, or with --quick one for each core",
+    )
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     setting = _setting(args)
     tables = {row.table for row in rows}
     plan = Plan([row for row in everything if row.table in tables], setting, args.folds)
-    jobs = args.jobs or torch.cuda.device_count() or 1
+    jobs = args.jobs or torch.cuda.device_count() or ((os.cpu_count() or 1) if args.quick else 1)
     tracking = prepare_tracking(args.out, tables)
     launcher = Launcher(jobs, tracking, args.resume)
     failures = launcher.run([job for row in rows for job in plan.jobs[row.key]], "experiments")

@@ -118,7 +118,7 @@ class Launcher:
     def _call(self, command: list[str], log: Path, slot: int) -> None:
         with log.open("a", encoding="utf-8") as stream:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment(slot), stdout=stream, stderr=subprocess.STDOUT
+                command, cwd=ROOT, env=self.environment(slot), stdout=stream, stderr=subprocess.STDOUT
             )
             self.processes.add(process)
             status = process.wait()
@@ -129,7 +129,7 @@ class Launcher:
                 "\n".join([f"{log.parent.name}, {log.stem}: exit status {status}; {log} ends with", *lines])
             )
 
-    def _environment(self, slot: int) -> dict[str, str]:
+    def environment(self, slot: int) -> dict[str, str]:
         """The process's share of the machine: its GPU where there are any, and its part of the cores."""
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

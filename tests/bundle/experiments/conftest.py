@@ -17,7 +17,7 @@ from scripts.metrics.handler import COLUMNS
 
 CASES = 12
 STAND_IN = f"""#!{sys.executable}
-import ast, json, pathlib, sys
+import ast, json, pathlib, sys, time
 content = {{}}
 for config in ast.literal_eval(sys.argv[sys.argv.index("--config_file") + 1]):
     content.update(json.loads(pathlib.Path(config).read_text()))
@@ -26,6 +26,7 @@ out.mkdir(parents=True, exist_ok=True)
 with pathlib.Path(__file__).with_name("calls.txt").open("a") as stream:
     print(content["run_name"] + " resumed" * (out / "last.pt").exists(), content.get("epochs"), file=stream)
 print("a line of the log")
+time.sleep(content.get("sleep", 0))
 if content.get("fail"):
     sys.exit("the row's own fault")
 if out.name == "train":

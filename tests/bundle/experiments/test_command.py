@@ -2,11 +2,13 @@ import csv
 import json
 import re
 import shutil
+import time
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
+from bundle.experiments.launch import Launcher
 from tests.bundle.experiments.conftest import CASES
 
 
@@ -163,3 +165,35 @@ def test_a_data_set_without_datalist(experiments, calls, tmp_path, capsys):
     assert experiments() == 2
     assert "expected a data set with a datalist.json, got none" in capsys.readouterr().err
     assert calls() == []
+
+
+@pytest.mark.usefixtures("table4")
+def test_an_interruption_ends_the_processes(experiments, calls, overlay, tmp_path, monkeypatch):
+    overlay("table4_gd", sleep=60)
+
+    def interrupt(futures):
+        while not (tmp_path / "calls.txt").exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("bundle.experiments.launch.as_completed", interrupt)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        experiments("--row", "gd")
+    assert time.monotonic() - start < 30
+    assert calls() == ["table4_gd train 60"]
+    assert not list((tmp_path / "out" / "runs").glob("*/*/done.json"))
+
+
+def test_each_process_has_its_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr("bundle.experiments.launch.os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    launcher = Launcher(2, {})
+    assert launcher.environment(0)["OMP_NUM_THREADS"] == "4"
+    assert "CUDA_VISIBLE_DEVICES" not in launcher.environment(0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [Launcher(3, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert [Launcher(2, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
