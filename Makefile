@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test lint data weights results env-monailabel test-monailabel clean
+.PHONY: env demo test lint data weights results env-monailabel test-monailabel env-flare test-flare clean
 
 env: $(VENV)/.ready
 
@@ -62,6 +62,21 @@ $(VENV_MONAILABEL)/.ready: pyproject.toml constraints.txt $(wildcard bundle/mona
 
 test-monailabel: env env-monailabel  ## the bundle in MONAI Label's own server, over REST
 	MONAILABEL_PYTHON=$(VENV_MONAILABEL)/bin/python $(BIN)/python -m pytest tests/monailabel -n 0
+
+VENV_FLARE ?= .venv-flare
+
+env-flare: $(VENV_FLARE)/.ready  ## NVIDIA FLARE 2.7.2, which pins an older Flask than ours
+
+$(VENV_FLARE)/.ready: pyproject.toml constraints.txt bundle/federated/requirements.txt
+	$(PYTHON) -m venv $(VENV_FLARE)
+	grep -v '^Flask==' constraints.txt > $(VENV_FLARE)/constraints.txt
+	$(VENV_FLARE)/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV_FLARE)/constraints.txt torch
+	$(VENV_FLARE)/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV_FLARE)/constraints.txt \
+		--editable . --requirement bundle/federated/requirements.txt
+	touch $@
+
+test-flare: env env-flare  ## the federated training in FLARE's own simulator
+	FLARE_PYTHON=$(VENV_FLARE)/bin/python $(BIN)/python -m pytest tests/bundle/federated -n 0
 
 clean:
 	rm -rf demo eval .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -131,8 +131,8 @@ def simulate(flare: Path, job: Path, workspace: Path, sites: Sequence[str], roun
     """
     if not flare.is_file():
         raise FileNotFoundError(f"flare '{flare}': expected a Python with FLARE (make env-flare), got nothing there")
-    command = [flare, "-m", "nvflare.private.fed.app.simulator.simulator", job.resolve(), "-w", workspace.resolve()]
-    command += ["-c", ",".join(sites), "-t", str(len(sites))]
+    command = [str(flare), "-m", "nvflare.private.fed.app.simulator.simulator", str(job.resolve())]
+    command += ["-w", str(workspace.resolve()), "-c", ",".join(sites), "-t", str(len(sites))]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)}
     log = workspace.with_name("simulator.log")
     with log.open("w", encoding="utf-8") as stream:
