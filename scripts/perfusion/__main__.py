@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..io.atomic import write_json
+from ..io.atomic_folder import files_together
 from ..io.case import GRID_TOLERANCE_MM, grid_shift_mm, load_case
+from ..io.errors import CaseError
 from ..io.nifti import read_nifti, write_nifti
 from .arterial_input import AifSource
 from .deconvolution import Method
@@ -31,6 +33,7 @@ _UNITS = {
     "tmax": "Tmax [s]",
     "ttp": "TTP [s after the first frame]",
 }
+_SUMMARY = "summary.json"
 _MASKS = {"brain": "brain", "core": "core: rCBF < {core:g} and Tmax > {delay:g} s", "delay": "Tmax > {delay:g} s"}
 
 
@@ -96,19 +99,25 @@ def _run(options: argparse.Namespace) -> None:
         size = voxel_sizes(affine).tolist()
         spacing_mm = (size[0], size[1], size[2])
         grid = _Grid(tuple(series.shape[1:]), affine)
+        times_s = _times(options.dt_s, loaded["dt_s"], options.series)
+        aif = None if options.aif is None else _aif(options.aif, grid)
+        brain = None if options.brain is None else _mask(options.brain, "brain", grid)
         next_step("maps")
-        maps = perfusion_maps(
-            series,
-            _times(options.dt_s, loaded["dt_s"], options.series),
-            spacing_mm,
-            aif=None if options.aif is None else _aif(options.aif, grid),
-            brain=None if options.brain is None else _mask(options.brain, "brain", grid),
-            motion_correction=options.motion_correction,
-            method=options.method,
-            smoothing_mm=options.smoothing_mm,
-        )
-        warnings = check_quality(series, maps, spacing_mm)
-        refuse_unusable(warnings)
+        try:
+            maps = perfusion_maps(
+                series,
+                times_s,
+                spacing_mm,
+                aif=aif,
+                brain=brain,
+                motion_correction=options.motion_correction,
+                method=options.method,
+                smoothing_mm=options.smoothing_mm,
+            )
+            warnings = check_quality(series, maps, spacing_mm)
+            refuse_unusable(warnings)
+        except ValueError as error:
+            raise CaseError.of(case, "image", options.series, "a CT-perfusion series of a brain", str(error)) from error
         next_step("reading of the maps")
         thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
         reading, core, delayed = read_maps(
@@ -127,7 +136,8 @@ def _run(options: argparse.Namespace) -> None:
             ],
         }
         next_step("writing")
-        _write(options.out, case, maps, core, delayed, affine, thresholds, summary)
+        with files_together(options.out, last=_SUMMARY) as folder:
+            _write(folder, case, maps, core, delayed, affine, thresholds, summary)
     print(
         f"{case}: core {reading.core_ml:.1f} ml, Tmax > {options.delay_s:g} s "
         f"{reading.core_ml + reading.mismatch_ml:.1f} ml, side {reading.side}; {options.out}"
@@ -154,7 +164,7 @@ def _write(
         write_nifti(out / f"{case}_{name}.nii.gz", masks[name].numpy(), affine, description=description)
     title = f"{case}: core {summary['core_ml']:.1f} ml, mismatch {summary['mismatch_ml']:.1f} ml"
     write_panel(out / f"{case}_perfusion.png", maps, core, delayed, affine, title)
-    write_json(out / "summary.json", summary)  # the last, so that it tells that all is there
+    write_json(out / _SUMMARY, summary)
 
 
 def _arterial_summary(maps: PerfusionVolumes) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from scripts.perfusion import __main__ as command
 from scripts.perfusion.__main__ import main
 
 from .curves import arterial_curve
@@ -213,7 +214,7 @@ def brain_elsewhere(folder: Path, series: np.ndarray) -> list[str]:
         (three_dimensional, "expected a 4D series (H, W, D, T), got 3D"),
         (short, "expected at least 12 frames, got 8"),
         (with_nan, "expected finite values, got 1 NaN or infinite"),
-        (without_contrast, "series must show"),
+        (without_contrast, "bad.nii': expected a CT-perfusion series of a brain, got series must show"),
         (without_time, "--dt_s: expected the time between frames in s, as the header of"),
         (words_for_times, "expected a text file of numbers, got could not convert string to float: 'one'"),
         (with_options("--dt_s", "-1"), "positive time between frames"),
@@ -250,6 +251,31 @@ def test_a_folder_that_cannot_be_made_is_an_error(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "kept"
     assert "error: " in capsys.readouterr().err
+
+
+def test_results_in_a_folder_that_is_there_replace_their_like_alone(scan: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("old")
+    (tmp_path / "notes.txt").write_text("kept")
+    assert main([scan, "--out", str(tmp_path), "--smoothing_mm", "3"]) == 0
+    assert summary(tmp_path)["case"] == "patient"
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+
+
+def test_an_error_while_writing_leaves_the_folder_as_it_was(
+    scan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(command, "write_panel", full)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text("old")
+    with pytest.raises(SystemExit):
+        main([scan, "--out", str(tmp_path / "out")])
+    assert "error: No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "summary.json").read_text() == "old"
 
 
 @pytest.mark.parametrize("option", ["--smoothing_mm", "--core_rcbf", "--delay_s"])
