@@ -8,15 +8,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import demo, experiments, export, federated, package, panel, results, verify
+from . import benchmark, demo, experiments, export, federated, package, panel, perfusion, results, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
+    "benchmark": benchmark,
     "demo": demo,
     "experiments": experiments,
     "export": export,
     "federated": federated,
     "package": package,
     "panel": panel,
+    "perfusion": perfusion,
     "results": results,
     "verify": verify,
 }

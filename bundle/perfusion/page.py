@@ -47,7 +47,7 @@ def perfusion_page(rows: Rows, command: str, commit: str, machine: str, picture:
         _failures(rows),
         f"![true and computed CBF, CBV and Tmax of one case, and their joint histograms]({picture})",
         "## Agreement with the truth",
-        f"Median (lower and upper quartile) over cases. Tissue is where the true flow is above 1 ml/100 g/min and large "
+        "Median (lower and upper quartile) over cases. Tissue is where the true flow is above 1 ml/100 g/min and large "
         f"vessels fill less than 5 % of a voxel; the brain has the fluid and the vessels, too. The Dice is that of "
         f"Tmax > {DELAY_S:g} s against the true Tmax by the same rule, in cases with at least 1 ml of it.",
         _agreement(done),
