@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     plan = Plan([row for row in everything if row.table in tables], setting, args.folds)
     jobs = args.jobs or torch.cuda.device_count() or ((os.cpu_count() or 1) if args.quick else 1)
     tracking = prepare_tracking(args.out, tables)
-    launcher = Launcher(jobs, tracking, args.resume)
+    launcher = Launcher(jobs, args.out, tracking, args.resume)
     failures = launcher.run([job for row in rows for job in plan.jobs[row.key]], "experiments")
     sound = [row for row in rows if row.key in plan.ensembles and not plan.failed(row, failures)]
     failures |= launcher.run([plan.ensembles[row.key] for row in sound], "ensembles") if sound else {}

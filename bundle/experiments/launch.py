@@ -20,6 +20,7 @@ from scripts.io import write_json
 from ..steps import ROOT, commit, machine
 from .plan import LAST, TRAIN, Job, Step
 from .records import is_done, marker_of
+from .tracking import SETTINGS
 
 PYTHON = sys.executable
 LOG_LINES = 15
@@ -36,12 +37,14 @@ class Launcher:
 
     Args:
         jobs: number of processes at a time.
+        out: folder with the settings of the tracking.
         tracking: config keys of MONAI's MLflow handlers, see :func:`bundle.experiments.tracking.prepare_tracking`.
         resume: continue what is there; else every job begins anew.
     """
 
-    def __init__(self, jobs: int, tracking: Mapping[str, Any], resume: bool = True) -> None:
+    def __init__(self, jobs: int, out: Path, tracking: Mapping[str, Any], resume: bool = True) -> None:
         self.jobs = jobs
+        self.out = out.absolute()
         self.tracking = tracking
         self.resume = resume
         self.processes: set[subprocess.Popen] = set()
@@ -106,7 +109,8 @@ class Launcher:
         write_json(settings, {**step.settings, **self.tracking, "experiment_name": job.table, "run_name": run_name})
         configs = [str(path) for path in (*step.configs, settings)]
         resumed = step.name == TRAIN and (job.folder / TRAIN / LAST).is_file()
-        command = [PYTHON, "-m", "monai.bundle", "run", "--config_file", str(configs), "--tracking", "mlflow"]
+        command = [PYTHON, "-m", "monai.bundle", "run", "--config_file", str(configs), "--tracking"]
+        command.append(str(self.out / SETTINGS))
         start = time.monotonic()
         self._call(command, job.folder / f"{step.name}.log", slot)
         record: dict[str, Any] = {"digest": step.digest, "commit": commit(), "machine": machine()}

@@ -1,9 +1,18 @@
 """One local MLflow store for all runs."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import optional_import, path_to_sqlite_uri
+
+from scripts.io import write_json
+
+SETTINGS = "tracking.json"
+NOW_AND_THEN = "$lambda engine, iteration: iteration % 20 == 1"
+"""When the loss of a step is logged: each time is a transaction that waits for the disk."""
 
 
 def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
@@ -14,7 +23,7 @@ def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
         experiments: one for each table.
 
     Returns:
-        The config keys that MONAI's MLflow handlers read.
+        The config keys that MONAI's MLflow handlers read. `<out>/tracking.json` has the handlers themselves.
 
     Raises:
         ValueError: MLflow is not installed.
@@ -22,7 +31,9 @@ def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
     mlflow, installed = optional_import("mlflow")  # here, since importing it takes seconds
     if not installed:
         raise ValueError("experiments: expected MLflow to track the runs; `pip install mlflow` brings it")
-    out.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = deepcopy(DEFAULT_MLFLOW_SETTINGS)
+    settings["configs"]["trainer"]["iteration_log"] = NOW_AND_THEN
+    write_json(out / SETTINGS, settings)
     uri = path_to_sqlite_uri(str((out / "mlflow.db").absolute()))
     client = mlflow.MlflowClient(uri)
     for name in sorted(set(experiments)):

@@ -186,14 +186,14 @@ def test_an_interruption_ends_the_processes(experiments, calls, overlay, tmp_pat
     assert not list((tmp_path / "out" / "runs").glob("*/*/done.json"))
 
 
-def test_each_process_has_its_share_of_the_machine(monkeypatch):
+def test_each_process_has_its_share_of_the_machine(monkeypatch, tmp_path):
     monkeypatch.setattr("bundle.experiments.launch.os.cpu_count", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    launcher = Launcher(2, {})
+    launcher = Launcher(2, tmp_path, {})
     assert launcher.environment(0)["OMP_NUM_THREADS"] == "4"
     assert "CUDA_VISIBLE_DEVICES" not in launcher.environment(0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert [Launcher(3, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
+    assert [Launcher(3, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert [Launcher(2, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
+    assert [Launcher(2, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
