@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{name}: expected at least 1, got {getattr(args, name)}")
     everything = find_rows(args.experiments)
     rows = select_rows(everything, args.table, args.row)
-    setting = _setting(args)
+    setting = setting_of(args.out, args.data, quick=args.quick, config=args.config, epochs=args.epochs)
     tables = {row.table for row in rows}
     plan = Plan([row for row in everything if row.table in tables], setting, args.folds)
     jobs = args.jobs or torch.cuda.device_count() or ((os.cpu_count() or 1) if args.quick else 1)
@@ -161,19 +161,32 @@ def write_table(table: Table, outcomes: Sequence[Outcome], provenance: Provenanc
     print(f"{len(done)} of {len(outcomes)} rows -> {pages / table.name}.md")
 
 
-def _setting(args: argparse.Namespace) -> Setting:
-    dataset_dir = args.data or (QUICK_DATA if args.quick else DATA)
+def setting_of(
+    out: Path, data: Path | None = None, *, quick: bool = False, config: Sequence[Path] = (), epochs: int | None = None
+) -> Setting:
+    """What all rows have in common; a phantom is made where no data set is named and none is there.
+
+    Args:
+        out: folder of the runs.
+        data: data set.
+        quick: small widths, few epochs and a small coarse phantom.
+        config: overlays for all rows.
+        epochs: of every training; None leaves them to the configs.
+
+    Raises:
+        FileNotFoundError: the data set has no datalist.
+    """
+    dataset_dir = data or (QUICK_DATA if quick else DATA)
     workers = os.cpu_count() or 1
-    if args.quick:
+    if quick:
         datalist = ensure_data(dataset_dir, QUICK_COUNTS, QUICK_SEED, matrix=QUICK_MATRIX, workers=workers)
-    elif args.data:
+    elif data:
         datalist = dataset_dir / DATALIST
         if not datalist.is_file():
             raise FileNotFoundError(f"data '{dataset_dir}': expected a data set with a {DATALIST}, got none")
     else:
         datalist = ensure_data(dataset_dir, COUNTS, SEED, workers=workers)
-    base = (QUICK,) if args.quick else ()
-    return Setting(dataset_dir, datalist, args.out.absolute(), (*base, *args.config), args.epochs)
+    return Setting(dataset_dir, datalist, out.absolute(), (*((QUICK,) if quick else ()), *config), epochs)
 
 
 def _command(args: argparse.Namespace) -> str:
