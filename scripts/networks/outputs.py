@@ -22,16 +22,16 @@ class _PrecisionWrapper(nn.Module):
         if not isinstance(network, nn.Module):
             raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
         # Parameters keep their identity, so an optimiser built before or after works.
-        volumes = any(parameter.dim() == 5 for parameter in network.parameters())
-        self.memory_format = torch.channels_last_3d if volumes else torch.channels_last
-        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+        nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
+        self.network = network
         self.amp = amp
 
     def _run(self, image: Tensor, methods: Sequence[str] = ("synthesise",)) -> dict[str, Tensor]:
         """Float32 outputs of the first of the methods that the network has, by name; "logits" is the first."""
         if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
             image = image.as_tensor()
-        image = image.contiguous(memory_format=self.memory_format)
+        image = image.contiguous(memory_format=torch.channels_last if image.dim() == 4 else torch.channels_last_3d)
         method = next((name for name in methods if hasattr(self.network, name)), None)
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
             outputs = (
