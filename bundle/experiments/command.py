@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{name}: expected at least 1, got {getattr(args, name)}")
     everything = find_rows(args.experiments)
     rows = select_rows(everything, args.table, args.row)
-    setting = setting_of(args.out, args.data, quick=args.quick, config=args.config, epochs=args.epochs)
+    setting = shared_setting(args.out, args.data, quick=args.quick, config=args.config, epochs=args.epochs)
     tables = {row.table for row in rows}
     plan = Plan([row for row in everything if row.table in tables], setting, args.folds)
     jobs = args.jobs or torch.cuda.device_count() or ((os.cpu_count() or 1) if args.quick else 1)
@@ -161,7 +161,7 @@ def write_table(table: Table, outcomes: Sequence[Outcome], provenance: Provenanc
     print(f"{len(done)} of {len(outcomes)} rows -> {pages / table.name}.md")
 
 
-def setting_of(
+def shared_setting(
     out: Path, data: Path | None = None, *, quick: bool = False, config: Sequence[Path] = (), epochs: int | None = None
 ) -> Setting:
     """What all rows have in common; a phantom is made where no data set is named and none is there.
