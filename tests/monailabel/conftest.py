@@ -1,5 +1,4 @@
 import os
-import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +16,16 @@ SEED = 11
 
 
 @pytest.fixture(scope="session")
-def case(tmp_path_factory):
+def python():
+    """The interpreter of MONAI Label's environment."""
+    path = os.environ.get(PYTHON)
+    if path is None:
+        pytest.skip(f"{PYTHON} is not set: `make test-monailabel` sets it")
+    return str(Path(path).absolute())  # not resolved: a virtual environment's is a link to another's
+
+
+@pytest.fixture(scope="session")
+def case(python, tmp_path_factory):
     """A synthetic case, with all its files."""
     folder = tmp_path_factory.mktemp("phantom")
     return load_datalist(ensure_data(folder, (0, 0, 1), SEED, workers=1), "testing", folder)[0]
@@ -48,12 +56,7 @@ def studies(case, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(studies, tmp_path_factory):
+def server(python, studies, tmp_path_factory):
     """MONAI Label's server on the studies folder."""
-    python = os.environ.get(PYTHON)
-    if python is None:
-        pytest.skip(f"{PYTHON} is not set: `make test-monailabel` sets it")
-    # Not resolved: the interpreter of a virtual environment is a link to another's.
-    with Server(str(Path(python).absolute()), tmp_path_factory.mktemp("server"), studies) as running:
+    with Server(python, tmp_path_factory.mktemp("server"), studies) as running:
         yield running
-    shutil.rmtree(running.app)

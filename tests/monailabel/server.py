@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
+import shlex
 import socket
 import subprocess
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from tests.conftest import ROOT
 
 NAME = "ctp_stroke_lesion_segmentation"
-SHIPPED = ("configs", "docs", "models", "scripts", "LICENSE")
+PAGE = ROOT / "docs" / "how-to" / "monai-label.md"
 STARTS_WITHIN_S = 300
 
 
@@ -30,42 +31,51 @@ class Refused(Exception):
         self.status, self.body = status, body
 
 
+def commands() -> list[str]:
+    """The commands of the page, without that which makes the environment."""
+    return re.findall(r"^    ((?:mkdir|cp|curl|\.venv-monailabel/\S+) .+)$", PAGE.read_text(), flags=re.MULTILINE)
+
+
 class Server:
-    """The server of MONAI Label in an environment of its own, the bundle in the ``model`` folder of its sample app."""
+    """MONAI Label's server in an environment of its own, prepared and started by the commands of the page."""
 
     def __init__(self, python: str, folder: Path, studies: Path):
-        self.python, self.studies, self.log = python, studies, folder / "server.log"
-        self.app = folder / "monaibundle"
-        self.bundle = self.app / "model" / NAME
-        # `monailabel apps` copies the sample app from its own installation, without a network.
-        self._run("apps", "--download", "--name", "monaibundle", "--output", str(folder))
-        self.bundle.mkdir(parents=True)
-        for name in SHIPPED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, self.bundle / name)
+        self.log, self.bundle = folder / "server.log", folder / "monaibundle" / "model" / NAME
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self.replaced = {
+            ".venv-monailabel/bin/python": python,
+            "apps/monaibundle": str(folder / "monaibundle"),
+            "--output apps": f"--output {folder}",
+            "--studies studies": f"--studies {studies} --port {self.port}",
+            "http://127.0.0.1:8000": f"http://127.0.0.1:{self.port}",
+        }
+        # A path of whoever runs the tests must not reach the server, and no proxy stand between it and its client.
+        self.environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"}
+        *prepare, self.start = (command for command in commands() if not command.startswith("curl"))
+        for command in prepare:
+            self.run(command, ROOT)
 
-    def _command(self, *arguments: str) -> list[str]:
-        return [self.python, "-m", "monailabel.main", *arguments]
+    def run(self, command: str, cwd: Path) -> str:
+        """Run a command of the page, with this server's paths and port in it, and return its output."""
+        result = subprocess.run(
+            self.words(command), cwd=cwd, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise RuntimeError(f"{command}: {result.stdout}{result.stderr}")
+        return result.stdout
 
-    def _environment(self) -> dict[str, str]:
-        # A proxy, a home and a path of whoever runs the tests must not reach the server.
-        return {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"}
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(self._command(*arguments), env=self._environment(), check=True, capture_output=True)
+    def words(self, command: str) -> list[str]:
+        """Split a command of the page."""
+        for text, replacement in self.replaced.items():
+            command = command.replace(text, replacement)
+        return shlex.split(command)
 
     def __enter__(self) -> Server:
-        options = {"models": NAME, "zoo_source": "ngc", "sam2": "false"}
-        command = self._command("start_server", "--app", str(self.app), "--studies", str(self.studies))
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        for key, value in options.items():
-            command += ["--conf", key, value]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.app, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+                self.words(self.start), cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + STARTS_WITHIN_S
         while time.monotonic() < deadline:
