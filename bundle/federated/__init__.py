@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 import shutil
-import time
+import subprocess
+import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from scripts.io import SECTIONS, atomic_path, load_datalist, write_datalist
+from scripts.io import SECTIONS, atomic_path, load_datalist, write_datalist, write_json
 
 from ..results import read_rows
 from ..steps import DATALIST, ROOT, commit, machine, run_workflow
@@ -23,6 +26,7 @@ from .sites import SITES, make_site
 HELP = "train at three simulated hospitals with NVIDIA FLARE and compare; write docs/results/federated.md"
 
 POOLED, FEDERATED = "pooled", "federated"
+SETTINGS = "settings.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +46,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=15, help="how often the weights are averaged (default 15)")
     parser.add_argument("--local-epochs", type=int, default=2, help="epochs of a site between two (default 2)")
     parser.add_argument("--matrix", type=int, default=96, help="pixels of a side of the slices (default 96)")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, of those without FLARE (default 2)")
     parser.add_argument("--features", type=int, nargs=5, default=(8, 16, 32, 64, 64), help="widths of the networks")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the sites, train in three ways, evaluate every model at every site, and write the page."""
-    if min(args.rounds, args.local_epochs) < 1:
-        raise ValueError(f"rounds and local-epochs: expected at least 1, got {args.rounds} and {args.local_epochs}")
-    started = time.monotonic()
+    """Make the sites, train in three ways, evaluate every model at every site, and write the page.
+
+    What an interrupted run with the same settings has done is taken up.
+    """
+    if min(args.rounds, args.local_epochs, args.jobs) < 1:
+        raise ValueError(
+            "rounds, local-epochs and jobs: expected at least 1, "
+            f"got {args.rounds}, {args.local_epochs} and {args.jobs}"
+        )
     data, runs = args.out / "data", args.out / "runs"
-    shutil.rmtree(runs, ignore_errors=True)
+    settings = {key: getattr(args, key) for key in ("rounds", "local_epochs", "matrix", "seed")}
+    settings |= {key: list(getattr(args, key)) for key in ("cases", "features")}
+    if not (runs / SETTINGS).is_file() or json.loads((runs / SETTINGS).read_text(encoding="utf-8")) != settings:
+        for folder in (data, runs):
+            shutil.rmtree(folder, ignore_errors=True)
+        write_json(runs / SETTINGS, settings)
     for index, site in enumerate(SITES):
         make_site(site, data / site.name, tuple(args.cases), args.seed + index, args.matrix)
     pool(data)
@@ -59,36 +74,48 @@ def run(args: argparse.Namespace) -> None:
     training = {"epochs": args.rounds * args.local_epochs, "num_workers": 0, "elastic_probability": 0.0, "seed": 0}
     initial = initial_weights(runs / "initial.pt", **shared, seed=training["seed"])
     models = train_federated(args, initial, **shared, **training)
-    for name in (*(site.name for site in SITES), POOLED):
-        folder = data if name == POOLED else data / name
-        own = folders(runs, name)
-        run_workflow("train", dataset_dir=str(folder), pretrained=str(initial), **own, **shared, **training)
-        models[name] = Path(own["ckpt_dir"]) / "last.pt"
+    models |= train_apart(args, initial, **shared, **training)
     rows = {}
     for name, weights in models.items():
         for site in SITES:
             output = runs / name / site.name
-            run_workflow(
-                "evaluate",
-                dataset_dir=str(data / site.name),
-                ckpt_path=str(weights),
-                output_dir=str(output),
-                **shared,
-            )
+            where = {"dataset_dir": str(data / site.name), "ckpt_path": str(weights), "output_dir": str(output)}
+            run_workflow("evaluate", **where, **shared)
             rows[name, site.name] = read_rows(output / "metrics.csv")
     comparison = Comparison(
         rows=rows,
         sites=SITES,
-        settings={**vars(args), "epochs": training["epochs"]},
+        settings={**settings, "epochs": training["epochs"]},
         commit=commit(),
         machine=machine(),
-        minutes=(time.monotonic() - started) / 60,
     )
     picture = args.page.parent.parent / "images" / "federated.png"
     plot_comparison(comparison, picture)
     with atomic_path(args.page) as temporary:
         temporary.write_text(federated_page(comparison), encoding="utf-8")
     print(f"{len(rows)} evaluations -> {args.page}, {picture}")
+
+
+def train_apart(args: argparse.Namespace, initial: Path, **overrides: Any) -> dict[str, Path]:
+    """Train at each site alone and on the pooled data; returns the weights of the last epoch by name."""
+    data, runs = args.out / "data", args.out / "runs"
+    places = {POOLED: data, **{site.name: data / site.name for site in SITES}}  # the longest first
+
+    def train(name: str) -> Path:
+        own = folders(runs, name)
+        keys = {**overrides, **own, "dataset_dir": str(places[name]), "pretrained": str(initial), "resume": True}
+        command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(ROOT / CONFIGS[0])]
+        command += [part for key, value in keys.items() for part in (f"--{key}", str(value))]
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)}
+        log = runs / f"{name}.log"
+        with log.open("w", encoding="utf-8") as stream:
+            status = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False)
+        if status.returncode != 0:
+            raise OSError(f"the training of '{name}' ended with {status.returncode}: see {log}")
+        return Path(own["ckpt_dir"]) / "last.pt"
+
+    with ThreadPoolExecutor(args.jobs) as threads:
+        return dict(zip(places, threads.map(train, places), strict=True))
 
 
 def folders(runs: Path, name: str) -> dict[str, str]:
@@ -131,6 +158,9 @@ def save(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
 def train_federated(args: argparse.Namespace, initial: Path, **overrides: Any) -> dict[str, Path]:
     """Run the job in FLARE's simulator; returns the averaged weights under their name."""
     runs = args.out / "runs" / FEDERATED
+    if (runs / "model.pt").is_file():
+        return {FEDERATED: runs / "model.pt"}
+    shutil.rmtree(runs, ignore_errors=True)
     sites = {
         site.name: {"dataset_dir": str((args.out / "data" / site.name).resolve()), **folders(runs.resolve(), site.name)}
         for site in SITES

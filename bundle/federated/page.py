@@ -26,7 +26,6 @@ class Comparison:
         settings: the command's arguments, and ``epochs``.
         commit: of the repository.
         machine: in words.
-        minutes: that all took.
     """
 
     rows: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -34,7 +33,6 @@ class Comparison:
     settings: Mapping[str, Any]
     commit: str
     machine: str
-    minutes: float
 
     @property
     def models(self) -> list[str]:
@@ -56,9 +54,9 @@ def federated_page(comparison: Comparison) -> str:
     lines = [
         "# Several hospitals: a federated training",
         "",
-        f"Made by `python -m bundle federated` (commit {comparison.commit}, {comparison.machine}, "
-        f"{comparison.minutes:.0f} minutes), with NVIDIA FLARE's simulator and MONAI's `MonaiAlgo`. How it works, and "
-        "how to run it at hospitals: [`../how-to/federated.md`](../how-to/federated.md).",
+        f"Made by `python -m bundle federated` (commit {comparison.commit}, {comparison.machine}), with "
+        "NVIDIA FLARE's simulator and MONAI's `MonaiAlgo`. How it works, and how to run it at hospitals: "
+        " [`../how-to/federated.md`](../how-to/federated.md).",
         "",
         "**Synthetic data and small networks: the numbers compare ways to train, and say nothing about patients.**",
         "",

@@ -26,30 +26,40 @@ def case_sampler(dataset: Sized) -> DistributedSampler | None:
     return DistributedSampler(dataset, even_divisible=False, shuffle=False)  # type: ignore[arg-type]
 
 
-class SynchronisedLoss:
-    """Ignite handler that makes one loss of the losses of all processes of a training.
+class SynchronisedTraining:
+    """Ignite handler that does for a training in several processes what ``DistributedDataParallel`` leaves open.
 
-    ``DistributedDataParallel`` averages the gradients of the network. Those of the loss, which has a trained context
-    encoder, are averaged here: in a step where a process has no DWI it does not use the encoder, and a second
-    ``DistributedDataParallel`` would wait for its gradients for ever. The values that handlers log become means over
-    the processes, so attach it before them.
+    - It averages the gradients of the loss, which has a trained context encoder. In a step where a process has no DWI
+      it does not use the encoder, and a second ``DistributedDataParallel`` would wait for its gradients for ever.
+    - It makes the values that handlers log means over the processes.
+    - It gives all processes the running statistics of the first before they validate, so that every case is scored by
+      the network that is saved.
+
+    Attach it before the handlers that validate and log.
 
     Args:
+        network: the network inside ``DistributedDataParallel``.
         loss: the loss; its ``terms``, where it has them, are those that are logged.
     """
 
-    def __init__(self, loss: nn.Module):
+    def __init__(self, network: nn.Module, loss: nn.Module):
+        self.network = network
         self.loss = loss
 
     def attach(self, engine: Engine) -> None:
         """Register with the engine of the training."""
-        engine.add_event_handler(Events.STARTED, self._share_parameters)
+        engine.add_event_handler(Events.STARTED, self._share_loss)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._average_gradients)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._average_values)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._share_statistics)
 
-    def _share_parameters(self, engine: Engine) -> None:
+    def _share_loss(self, engine: Engine) -> None:
         for tensor in [*self.loss.parameters(), *self.loss.buffers()]:
             distributed.broadcast(tensor.detach(), src=0)
+
+    def _share_statistics(self, engine: Engine) -> None:
+        for buffer in self.network.buffers():
+            distributed.broadcast(buffer, src=0)
 
     def _average_gradients(self, engine: Engine) -> None:
         parameters = [parameter for parameter in self.loss.parameters() if parameter.requires_grad]

@@ -113,6 +113,13 @@ def share(rank: int, folder_name: str) -> None:
         overrides = {**EXACT, **STAGES, "synchronise_norms": True}
         found["stages"] = curve(configured("train", folder, own / "stages", **overrides))
     workflow = configured("train", folder, own / "apart")
+    workflow.parser.get_parsed_content("train#trainer")  # first: the order of parts decides about their random numbers
+    network = workflow.parser.get_parsed_content("network")
+    found["validated"] = []
+    workflow.parser.get_parsed_content("validate#evaluator").add_event_handler(
+        Events.STARTED,
+        lambda: found["validated"].append([float(value.sum()) for value in network.state_dict().values()]),
+    )
     found["apart"] = curve(workflow)
     found["dice"] = workflow.parser.get_parsed_content("validate#evaluator").state.metrics["val_mean_dice"]
     found["handlers"] = handler_names(workflow)
@@ -244,6 +251,15 @@ def test_a_resumed_training_ends_with_the_same_bits(two_processes):
     assert first["resumed"] == second["resumed"] == first["apart"][3:]
     for name in ("last.pt", "model.pt"):
         assert same(state(folder / "rank0" / "apart" / "models" / name), state(folder / "resumed" / "models" / name))
+
+
+@pytest.mark.slow
+def test_all_processes_validate_the_network_that_is_saved(two_processes):
+    folder, (first, second) = two_processes
+    assert len(first["validated"]) == 2
+    assert first["validated"] == second["validated"]
+    saved = state(folder / "rank0" / "apart" / "models" / "last.pt")["model"]
+    assert first["validated"][-1] == [float(value.sum()) for value in saved.values()]
 
 
 @pytest.mark.slow

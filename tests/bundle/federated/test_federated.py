@@ -84,7 +84,7 @@ def test_a_simulation_that_does_not_finish_is_one_clear_error(tmp_path):
 
 def test_bad_rounds_are_named(tmp_path, capsys):
     assert main(["federated", "--out", str(tmp_path), "--rounds", "0"]) == 2
-    assert "rounds and local-epochs: expected at least 1, got 0 and 2" in capsys.readouterr().err
+    assert "rounds, local-epochs and jobs: expected at least 1, got 0, 2 and 2" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -109,7 +109,6 @@ def comparison():
         },
         commit="abc",
         machine="a machine",
-        minutes=3.2,
     )
 
 
