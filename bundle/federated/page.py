@@ -56,7 +56,7 @@ def federated_page(comparison: Comparison) -> str:
         "",
         f"Made by `python -m bundle federated` (commit {comparison.commit}, {comparison.machine}), with "
         "NVIDIA FLARE's simulator and MONAI's `MonaiAlgo`. How it works, and how to run it at hospitals: "
-        " [`../how-to/federated.md`](../how-to/federated.md).",
+        "[`../how-to/federated.md`](../how-to/federated.md).",
         "",
         "**Synthetic data and small networks: the numbers compare ways to train, and say nothing about patients.**",
         "",
