@@ -229,7 +229,7 @@ def test_monai_s_checks_tell_what_is_wrong(root):
         stream.write("StrokeLesionNet.forward = lambda self, image: self.synthesise(image).logits[:, :1]\n")
     found = run_probe(root)
     assert "'task' is a required property" in found["metadata"]
-    assert "inference.json: expected the properties evaluator" in found["properties"]
+    assert "evaluator" in found["properties"]
     assert "output channel number `1` doesn't match: `2`" in found["network in and out"]
     assert "output channel number `1` doesn't match: `2`" in found["network in and out, --any"]
     assert found["TorchScript"]
