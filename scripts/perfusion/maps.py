@@ -12,14 +12,16 @@ from .arterial_input import AifSource, ArterialInput, find_arterial_input, given
 from .brain import away_from_bone, brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
-from .denoising import denoise
+from .denoising import denoise, principal_curves
 from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .frames import mean_over_time
+from .lateness import interpolate, tmax_lateness
 from .motion import correct_motion
 from .residual_motion import remove_residual_motion
 from .smoothing import MaskedGrid, Spacing, smooth_within
 
-DEFAULT_SMOOTHING_MM = 2.0
+DEFAULT_SMOOTHING_MM = 3.5
+_BASIS_SMOOTHING_MM = 2.0
 _FLUID_SMOOTHING_MM = 1.0
 _HEAD_RADIUS_MM = 70.0
 
@@ -37,7 +39,7 @@ class PerfusionVolumes(NamedTuple):
     mtt: Tensor
     """Mean transit time, s."""
     tmax: Tensor
-    """Time at which the residue function is largest, s; not below zero."""
+    """Time at which the residue function is largest, without what truncation adds (`tmax_lateness`), s; not below 0."""
     ttp: Tensor
     """Time from the first frame to the peak of the tissue curve, s."""
     baseline: Tensor
@@ -84,7 +86,8 @@ def perfusion_maps(
         brain: boolean (H, W, D); found by itself if None.
         motion_correction: align the frames first, see `correct_motion`; without it, movements smaller than the
             smoothing are still taken out of the curves, see `remove_residual_motion`.
-        smoothing_mm: standard deviation of the Gaussian that smooths the slices within the brain.
+        smoothing_mm: standard deviation of the neighbourhood that smooths the slices within the brain along the
+            anatomy, see `guided_smooth`; 0 for none.
         method: see `deconvolve`, as the arguments that follow.
         threshold: see `deconvolve`.
         oscillation_index: see `deconvolve`.
@@ -112,10 +115,12 @@ def perfusion_maps(
     unenhanced = smooth_within(mean_over_time(series[:n_baseline]), brain, _FLUID_SMOOTHING_MM, spacing_mm)
     fluid = fluid_mask(unenhanced, brain & ~vessels)
     tissue = brain & ~vessels & ~fluid
-    curves = grid.curves(series, smoothing_mm, spacing_mm, source=tissue)
-    noise_ratio = noise_to_peak(curves, n_baseline)
-    motion = remove_residual_motion(curves, grid, n_baseline, spacing_mm)
-    denoise(curves)
+    smooth = grid.curves(series, _BASIS_SMOOTHING_MM, spacing_mm, source=tissue)
+    noise_ratio = noise_to_peak(smooth, n_baseline)
+    motion = remove_residual_motion(smooth, grid, n_baseline, spacing_mm)
+    basis = principal_curves(smooth)
+    del smooth
+    curves = denoise(grid.curves(series), grid, basis, smoothing_mm, spacing_mm, brain & ~vessels)
     baseline = subtract_baseline(curves, n_baseline)
     maps = deconvolve(
         curves.T,
@@ -127,11 +132,11 @@ def perfusion_maps(
         density_g_ml=density_g_ml,
         hematocrit_factor=hematocrit_factor,
     )
+    tmax = _tmax(curves, arterial.aif_hu, interval_s)
+    tmax = _mean_by_flow(tmax, maps.cbf, grid, smoothing_mm, spacing_mm, tissue)
     ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
-    share = _tissue_share(grid, tissue, fluid, vessels, smoothing_mm, spacing_mm)
-    present = share > 0
-    values = [maps.cbf * share, maps.cbv * share]
-    values += [torch.where(present, value, 0.0) for value in (maps.mtt, maps.tmax.clamp_min(0), ttp)]
+    perfused = ~grid.curves(fluid[None])[0].bool()
+    values = [torch.where(perfused, value, 0.0) for value in (maps.cbf, maps.cbv, maps.mtt, tmax, ttp)]
     cbf, cbv, mtt, tmax, ttp, unenhanced = grid.volume(torch.stack([*values, baseline]))
     motion_mm = motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs()
     return PerfusionVolumes(
@@ -151,13 +156,20 @@ def perfusion_maps(
     )
 
 
-def _tissue_share(
-    grid: MaskedGrid, tissue: Tensor, fluid: Tensor, vessels: Tensor, smoothing_mm: float, spacing_mm: Spacing
+def _tmax(curves: Tensor, aif: Tensor, dt_s: float) -> Tensor:
+    """Tmax (N,) in s of curves (T, N), not below zero, with one truncation for all, whose lateness is known."""
+    found = deconvolve(curves.T, aif, dt_s, method="bcsvd")
+    return (found.tmax - interpolate(found.mtt, *tmax_lateness(aif, dt_s))).clamp_min(0)
+
+
+def _mean_by_flow(
+    values: Tensor, flow: Tensor, grid: MaskedGrid, smoothing_mm: float, spacing_mm: Spacing, source: Tensor
 ) -> Tensor:
-    """Share (N,) of each voxel that is tissue: 1 in tissue, 0 in fluid, in vessels that of their neighbourhood."""
-    around = grid.curves(tissue[None], max(smoothing_mm, 1.0), spacing_mm, source=tissue | fluid)[0]
-    kinds = grid.curves(torch.stack([fluid, vessels]))
-    return torch.where(kinds[1] > 0, around, 1 - kinds[0])
+    """Mean of values (N,) over a neighbourhood with flow as the weight: where little flows, time is mostly noise."""
+    if smoothing_mm <= 0:
+        return values
+    total, weight = grid.smooth(torch.stack([values * flow, flow]), smoothing_mm, spacing_mm, source)
+    return torch.where(weight > 0, total / weight, 0.0)
 
 
 def _given_brain(brain: Tensor, series: Tensor) -> Tensor:

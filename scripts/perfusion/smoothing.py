@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -59,31 +61,55 @@ class MaskedGrid:
         if sigma_mm <= 0:
             along_d, along_w, along_h = torch.unravel_index(self._index, self._inside.shape)
             return boxed[:, along_h, along_w, along_d].float()
-        values = torch.empty((len(frames), self.count), device=frames.device)
+        return self._smoothed(lambda part: _file_order(boxed[part]).float(), len(frames), sigma_mm, spacing_mm, source)
+
+    def smooth(
+        self, values: Tensor, sigma_mm: float, spacing_mm: Spacing = (1.0, 1.0, 1.0), source: Tensor | None = None
+    ) -> Tensor:
+        """Smooth values (K, N) that are on the grid already; see `curves`."""
+        if sigma_mm <= 0:
+            return values
+        return self._smoothed(lambda part: self._boxed(values[part]), len(values), sigma_mm, spacing_mm, source)
+
+    def _smoothed(
+        self,
+        read: Callable[[slice], Tensor],
+        count: int,
+        sigma_mm: float,
+        spacing_mm: Spacing,
+        source: Tensor | None,
+    ) -> Tensor:
+        """Smoothed values (count, N) of frames in the order of a file, a few of which `read` gives at a time."""
+        device = self._index.device
+        values = torch.empty((count, self.count), device=device)
         if not self.count:
             return values
+        _, width, height = self._inside.shape
         along_h, along_w = (
-            _gaussian_matrix(size, sigma_mm / pixel_mm, frames.device)
-            for size, pixel_mm in zip(boxed.shape[1:3], spacing_mm, strict=False)
+            _gaussian_matrix(size, sigma_mm / pixel_mm, device)
+            for size, pixel_mm in zip((height, width), spacing_mm, strict=False)
         )
         used = self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
         weight = (along_w @ (used.float() @ along_h)).reshape(-1)[self._index]
         nothing = values.new_zeros(())
-        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+        for start in range(0, count, _FRAMES_AT_ONCE):
             part = slice(start, start + _FRAMES_AT_ONCE)
-            slices = torch.where(used, _file_order(boxed[part]).float(), nothing)
-            smooth = along_w @ (slices @ along_h)
+            smooth = along_w @ (torch.where(used, read(part), nothing) @ along_h)
             torch.index_select(smooth.reshape(len(smooth), -1), 1, self._index, out=values[part])
         return values.mul_(torch.where(weight > _SMALLEST_WEIGHT, 1 / weight, nothing))
 
     def volume(self, values: Tensor) -> Tensor:
         """Put values (..., N) on the grid (..., H, W, D), zero outside the mask."""
         grid = values.new_zeros((*values.shape[:-1], *self.mask.shape))
-        boxed = torch.zeros((*values.shape[:-1], self._inside.numel()), dtype=values.dtype, device=values.device)
-        boxed[..., self._index] = values
         rows, columns, slices = self._box
-        grid[..., rows, columns, slices] = _file_order(boxed.reshape(*values.shape[:-1], *self._inside.shape))
+        grid[..., rows, columns, slices] = _file_order(self._boxed(values))
         return grid
+
+    def _boxed(self, values: Tensor) -> Tensor:
+        """Values (..., N) in the bounding box of the mask, (..., D, W, H) as in a file, zero outside the mask."""
+        boxed = values.new_zeros((*values.shape[:-1], self._inside.numel()))
+        boxed[..., self._index] = values
+        return boxed.reshape(*values.shape[:-1], *self._inside.shape)
 
 
 def smooth_within(volume: Tensor, mask: Tensor, sigma_mm: float, spacing_mm: Spacing) -> Tensor:
