@@ -9,6 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.conftest import ROOT
 from tests.monailabel.test_server import mask, segment, voxels
 
 pytestmark = pytest.mark.slow
@@ -76,9 +77,13 @@ def test_an_epoch_from_labels_goes_on_from_the_weights_and_is_inferred_with(
     np.testing.assert_array_equal(found, voxels(expected))
 
 
-def test_the_last_weights_can_be_asked_for(labelled):
-    assert mask(labelled.infer("lps", model_filename="last.pt")).shape == mask(labelled.infer("lps")).shape
-    assert "last.pt" in labelled.text("/logs/?html=false&lines=1000")
+def test_other_weights_can_be_asked_for(labelled, studies, tmp_path):
+    shutil.copy(ROOT / "models" / "model.pt", labelled.bundle / "models" / "shipped.pt")
+    shipped = voxels(mask(labelled.infer("lps", model_filename="shipped.pt")))
+    np.testing.assert_array_equal(shipped, voxels(segment(studies / "lps.nii.gz", tmp_path)))
+    last = voxels(mask(labelled.infer("lps", model_filename="last.pt")))
+    np.testing.assert_array_equal(last, voxels(mask(labelled.infer("lps"))))  # after one epoch the last are the best
+    assert (shipped != last).any()
 
 
 def test_in_the_background_the_log_names_a_bad_label(labelled, studies, case, tmp_path):
