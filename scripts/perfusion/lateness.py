@@ -16,7 +16,7 @@ def tmax_lateness(aif: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
     """Tmax of tissue that the blood reaches at once, by the transit time that is measured.
 
     A residue function is largest when the blood arrives. Truncation rounds off its steep rise, so its maximum is found
-    later, the more so the longer the transit and the wider the bolus: by 1.5 to 2.5 s for usual ones, which decides
+    later, the more so the longer the transit and the wider the bolus: by 1 to 3 s for usual ones, which decides
     about a limit of 6 s. The delay itself only shifts the maximum. So model tissue with exponential residue functions
     and without delay is deconvolved with the same arterial curve and the same truncation.
 
