@@ -27,22 +27,22 @@ class SampleImages(TensorBoardHandler):
     the input, the pseudo-DWI and the true DWI where there is one, and on the last of them the outlines of the predicted
     lesion (orange) and of the label (turquoise). The slice is the one with most label, or else with most prediction.
 
-    TensorBoard gets it under ``tag``; ``<output_dir>/samples/epoch_0001.png`` and so on are for everything else, such
-    as the artifacts of MLflow. MONAI's ``TensorBoardImageHandler`` shows each image by itself and as it lies in memory,
+    TensorBoard gets it under ``tag``; the last one is ``<output_dir>/<tag>.png``, for everything else, such as the
+    artifacts of MLflow. MONAI's ``TensorBoardImageHandler`` shows each image by itself and as it lies in memory,
     whereas here the input lies on another grid than the outputs, and outlines show on which side a prediction errs.
 
     It expects, after postprocessing, ``pred`` (the mask) and optionally ``pseudo_dwi`` and ``label`` in the engine's
     output, and ``image`` and optionally ``dwi`` in its batch, all with their affine.
 
     Args:
-        output_dir: folder of TensorBoard's files and of ``samples``.
+        output_dir: folder of TensorBoard's files and of the last picture.
         channel: the channel of the input that is shown; by default the last one, the temporal maximum.
-        tag: name of the picture in TensorBoard.
+        tag: name of the picture.
     """
 
     def __init__(self, output_dir: str | os.PathLike[str], channel: int = -1, tag: str = "sample"):
         super().__init__(log_dir=os.fspath(output_dir))
-        self.folder = Path(output_dir) / "samples"
+        self.output_dir = Path(output_dir)
         self.channel = channel
         self.tag = tag
         self.resample = ResampleToMatch(mode="bilinear", padding_mode="zeros")
@@ -58,7 +58,7 @@ class SampleImages(TensorBoardHandler):
         self._writer.add_image(self.tag, picture, state.epoch)
         self._writer.flush()
         pixels = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        with atomic_path(self.folder / f"epoch_{state.epoch:04d}.png") as temporary:
+        with atomic_path(self.output_dir / f"{self.tag}.png") as temporary:
             Image.fromarray(pixels).save(temporary, format="PNG")
 
     def picture(self, case: Mapping[str, Any]) -> Tensor:
