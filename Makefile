@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test lint data weights results env-monailabel test-monailabel env-flare test-flare clean
+.PHONY: env demo test lint data weights results env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
 
 env: $(VENV)/.ready
 
@@ -77,6 +77,19 @@ $(VENV_FLARE)/.ready: pyproject.toml constraints.txt bundle/federated/requiremen
 
 test-flare: env env-flare  ## the federated training in FLARE's own simulator
 	FLARE_PYTHON=$(VENV_FLARE)/bin/python $(BIN)/python -m pytest tests/bundle/federated -n 0
+
+VENV_NNUNET ?= .venv-nnunet
+
+env-nnunet: $(VENV_NNUNET)/.ready  ## nnU-Net, which needs nothing of ours
+
+$(VENV_NNUNET)/.ready: constraints.txt bundle/nnunet/requirements.txt
+	$(PYTHON) -m venv $(VENV_NNUNET)
+	$(VENV_NNUNET)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		torch --requirement bundle/nnunet/requirements.txt
+	touch $@
+
+test-nnunet: env env-nnunet  ## nnU-Net trained on a few small cases
+	NNUNET_PROGRAMS=$(VENV_NNUNET)/bin $(BIN)/python -m pytest tests/bundle/nnunet -n 0
 
 clean:
 	rm -rf demo eval .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import benchmark, demo, experiments, export, federated, package, panel, perfusion, results, verify
+from . import benchmark, demo, experiments, export, federated, nnunet, package, panel, perfusion, results, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
     "benchmark": benchmark,
@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "experiments": experiments,
     "export": export,
     "federated": federated,
+    "nnunet": nnunet,
     "package": package,
     "panel": panel,
     "perfusion": perfusion,
