@@ -71,8 +71,10 @@ def run(args: argparse.Namespace) -> None:
         make_site(site, data / site.name, tuple(args.cases), args.seed + index, args.matrix)
     pool(data)
     shared = {"features": list(args.features), "image_size": args.matrix}
-    training = {"epochs": args.rounds * args.local_epochs, "num_workers": 0, "elastic_probability": 0.0, "seed": 0}
-    initial = initial_weights(runs / "initial.pt", **shared, seed=training["seed"])
+    epochs = args.rounds * args.local_epochs
+    # The weights of the last epoch are what is compared: validation after each would choose nothing.
+    training = {"epochs": epochs, "val_interval": epochs, "num_workers": 0, "elastic_probability": 0.0, "seed": 0}
+    initial = initial_weights(runs / "initial.pt", **shared, seed=0)
     models = train_federated(args, initial, **shared, **training)
     models |= train_apart(args, initial, **shared, **training)
     rows = {}
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     comparison = Comparison(
         rows=rows,
         sites=SITES,
-        settings={**settings, "epochs": training["epochs"]},
+        settings={**settings, "epochs": epochs},
         commit=commit(),
         machine=machine(),
     )
