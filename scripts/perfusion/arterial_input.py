@@ -16,7 +16,7 @@ from .smoothing import MaskedGrid, Spacing
 AifSource = Tensor | tuple[int, int, int]
 
 _CANDIDATE_SHARE = 0.01  # of the voxels of the brain, those that enhance most
-_CANDIDATES = (100, 4000)  # at least and at most
+_CANDIDATES = (200, 4000)  # at least and at most
 _AIF_VOXELS = 8
 _VOF_VOXELS = 12
 _ARRIVAL_TOLERANCE_S = 1.5

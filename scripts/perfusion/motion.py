@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .smoothing import Spacing
 
-_GRID_MM = 2.0  # pixels of the images that the movement is found on
 _WINDOW_HU = (-50.0, 120.0)  # so that neither bone nor contrast in vessels outweighs the rest
 _TOLERANCE_HU = 15.0  # changes beyond it are contrast or noise, and count less
-_STAGES = ((6.0, 8), (3.0, 6), (1.5, 6))  # standard deviation of the smoothing in mm, and steps
+_STAGES = ((12.0, 8.0, 8), (6.0, 4.0, 8), (3.0, 2.0, 6), (1.5, 2.0, 6))  # smoothing (SD) and pixels in mm, and steps
 _ROUNDS = 2  # the second one with a reference of aligned frames
+_COARSE_STAGES = ((12.0, 8.0, 6), (6.0, 6.0, 6))  # enough to tell 2 mm from none
 _SMALLEST_MM = 0.3  # smaller movements are left alone, as resampling would blur more than it mends
 _TURN_RADIUS_MM = 70.0  # of the head, where a rotation moves most
-_FRAMES_AT_ONCE = 8
+_FRAMES_AT_ONCE = 4
 
 
 def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]:
@@ -37,31 +39,58 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
         which each of these had moved from where the head lies most of the time; zero for the others.
     """
     extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
-    frames = _reduced(series, extent_mm)
-    poses = torch.eye(3, dtype=torch.float64, device=series.device).repeat(len(frames), 1, 1)
-    for _ in range(_ROUNDS):
-        reference = _moved(frames, poses, extent_mm).median(dim=0).values
-        for sigma_mm, n_steps in _STAGES:
-            smooth_frames, smooth_reference = (
-                _smoothed(images, sigma_mm, extent_mm) for images in (frames, reference[None])
-            )
-            fit = _Fit(smooth_reference[0], extent_mm)
-            for _ in range(n_steps):
-                step = fit.displacement(_moved(smooth_frames, poses, extent_mm))
-                poses = poses @ torch.linalg.inv(_pose(step))
-    usual = _pose(_parameters(poses).median(dim=0, keepdim=True).values)
-    motion = _parameters(poses @ torch.linalg.inv(usual))  # so that the frames at rest stay as they are
+    motion = _registered(series, extent_mm, _STAGES, _ROUNDS)
     displaced = torch.nonzero(displacement_mm(motion) > _SMALLEST_MM).squeeze(1)
     if not len(displaced):
         return series, torch.zeros_like(motion, dtype=torch.float32)
     corrected = series.clone() if series.is_floating_point() else series.float()
     for some in displaced.split(_FRAMES_AT_ONCE):
-        slices = series[some].float().permute(0, 3, 1, 2)
+        slices = series[some].float().nan_to_num().permute(0, 3, 1, 2)
         corrected[some] = (
             _moved(slices, _pose(motion[some]), extent_mm, "bicubic").permute(0, 2, 3, 1).to(corrected.dtype)
         )
     still = displacement_mm(motion) <= _SMALLEST_MM
     return corrected, torch.where(still[:, None], 0.0, motion).float()
+
+
+def estimate_motion(series: Tensor, spacing_mm: Spacing) -> Tensor:
+    """How far each frame moved, (T, 3) as in `correct_motion`, to about half a millimetre: quick, and corrects nothing.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        spacing_mm: voxel size along H, W and D.
+    """
+    extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
+    return _registered(series, extent_mm, _COARSE_STAGES, 1).float()
+
+
+def _registered(
+    series: Tensor, extent_mm: tuple[float, float], stages: Sequence[tuple[float, float, int]], n_rounds: int
+) -> Tensor:
+    """Movements (T, 3), float64, of the frames from where the head lies most of the time."""
+    frames = _reduced(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in stages))
+    poses = torch.eye(3, dtype=torch.float64, device=series.device).repeat(len(frames), 1, 1)
+    for _ in range(n_rounds):
+        reference = _usual(frames, poses, extent_mm)
+        for sigma_mm, pixel_mm, n_steps in stages:
+            fit = _Fit(_smoothed(reference, sigma_mm, pixel_mm, extent_mm)[0], extent_mm)
+            for start in range(0, len(frames), _FRAMES_AT_ONCE):
+                part = slice(start, start + _FRAMES_AT_ONCE)
+                images = _smoothed(frames[part], sigma_mm, pixel_mm, extent_mm)
+                for _ in range(n_steps):
+                    step = fit.displacement(_moved(images, poses[part], extent_mm))
+                    poses[part] = poses[part] @ torch.linalg.inv(_pose(step))
+    usual = _pose(_parameters(poses).median(dim=0, keepdim=True).values)
+    return _parameters(poses @ torch.linalg.inv(usual))  # so that the frames at rest stay as they are
+
+
+def _usual(frames: Tensor, poses: Tensor, extent_mm: tuple[float, float]) -> Tensor:
+    """Median (1, D, h, w) over time of frames (T, D, h, w) read at their poses, one slice after the other."""
+    slices = [
+        _moved(frames[:, index : index + 1], poses, extent_mm).median(dim=0, keepdim=True).values
+        for index in range(frames.shape[1])
+    ]
+    return torch.cat(slices, dim=1)
 
 
 def displacement_mm(motion: Tensor) -> Tensor:
@@ -98,18 +127,25 @@ class _Fit:
         return (fitted / self._scale)[:, :3]
 
 
-def _reduced(series: Tensor, extent_mm: tuple[float, float]) -> Tensor:
+def _reduced(series: Tensor, extent_mm: tuple[float, float], pixel_mm: float) -> Tensor:
     """The series within the window on a coarser grid, (T, D, h, w)."""
-    size = [min(count, max(1, round(mm / _GRID_MM))) for count, mm in zip(series.shape[1:3], extent_mm, strict=True)]
-    parts = [
-        F.interpolate(part.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2), size=size, mode="area")
-        for part in series.split(_FRAMES_AT_ONCE)
-    ]
-    return torch.cat(parts)
+    return torch.cat(
+        [
+            _resized(part.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2), pixel_mm, extent_mm)
+            for part in series.split(_FRAMES_AT_ONCE)
+        ]
+    )
 
 
-def _smoothed(images: Tensor, sigma_mm: float, extent_mm: tuple[float, float]) -> Tensor:
-    """Images (T, D, h, w) after a Gaussian in the plane."""
+def _resized(images: Tensor, pixel_mm: float, extent_mm: tuple[float, float]) -> Tensor:
+    """Images (T, D, h, w) averaged over pixels of at least this size."""
+    size = [min(count, max(1, round(mm / pixel_mm))) for count, mm in zip(images.shape[2:], extent_mm, strict=True)]
+    return images if size == list(images.shape[2:]) else F.interpolate(images, size=size, mode="area")
+
+
+def _smoothed(images: Tensor, sigma_mm: float, pixel_mm: float, extent_mm: tuple[float, float]) -> Tensor:
+    """Images (T, D, h, w) after a Gaussian in the plane, on pixels of this size."""
+    images = _resized(images, pixel_mm, extent_mm)
     for axis, size_mm in ((2, extent_mm[0]), (3, extent_mm[1])):
         sigma = sigma_mm * images.shape[axis] / size_mm
         reach = min(max(1, round(3 * sigma)), images.shape[axis] - 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .curve_features import curve_features
 from .maps import PerfusionVolumes
+from .motion import displacement_mm, estimate_motion
 from .smoothing import Spacing
 
 
@@ -37,7 +38,10 @@ class QualityLimits:
     partial_volume_scale: float = 2.5
     """Factor by which the arterial curve had to be raised to the venous area."""
     motion_mm: float = 2.0
-    """Largest displacement of a frame."""
+    """Largest displacement of a frame, where the curves tell it."""
+    large_motion_mm: float = 4.0
+    """The same by a coarse registration of the series, which errs by up to 2 mm; corrected or not, a head that moved so
+    far has left its slices, too."""
     noise_ratio: float = 0.5
     """Standard deviation of the noise of the smoothed curves over the mean tissue peak."""
     brain_ml: float = 150.0
@@ -87,6 +91,7 @@ def check_quality(
         float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
     ]
     brightest, frames_at_top, contrast_to_noise = _arterial_voxels(series, arterial.aif_mask, peak_hu)
+    moved_mm = float(displacement_mm(estimate_motion(series, spacing_mm)).max())
     volume_ml = float(maps.brain.sum()) * spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000
     found = [
         _below("no_contrast", peak_hu, limits.no_contrast_hu, "HU", fatal=True)
@@ -98,7 +103,8 @@ def check_quality(
         _above("saturated_aif", brightest, limits.saturated_hu, "HU")
         or _above("saturated_aif", frames_at_top, limits.saturated_frames, "frames at the peak"),
         _above("partial_volume_aif", arterial.scale, limits.partial_volume_scale, "fold"),
-        _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
+        _above("motion", moved_mm, limits.large_motion_mm, "mm")
+        or _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
         _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
         _below("small_coverage", volume_ml, limits.brain_ml, "ml"),
     ]

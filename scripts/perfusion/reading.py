@@ -132,7 +132,7 @@ def right_side(brain: Tensor, affine: Tensor) -> Tensor:
     if not len(points):
         return torch.zeros_like(brain)
     centre = points.mean(dim=0)
-    thinned = points[:: max(1, len(points) // 4000)] - centre
+    thinned = points[:: max(1, len(points) // _MOST_POINTS)] - centre
     best = max(_ANGLES_DEG, key=lambda angle_deg: _symmetry(thinned, math.radians(angle_deg)))
     angle = math.radians(best)
     offset = (place_mm - centre) @ torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64)
@@ -141,6 +141,7 @@ def right_side(brain: Tensor, affine: Tensor) -> Tensor:
 
 _ANGLES_DEG = tuple(float(angle) for angle in sorted(range(-30, 31, 2), key=abs))
 _CELL_MM = 6.0
+_MOST_POINTS = 100_000  # fewer leave so few in a cell that chance turns the plane by ten degrees
 
 
 def _symmetry(points: Tensor, angle: float) -> float:
