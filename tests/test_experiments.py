@@ -126,9 +126,7 @@ def test_a_row(row, workflow, with_dwi):
     rows = (with_dwi / "eval" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 3
     summary = json.loads((with_dwi / "eval" / "summary.json").read_text())
-    assert ("ssim" in summary["metrics"]["all"]) and (summary["metrics"]["all"]["ssim"]["n"] > 0) == (
-        "synthesis" in terms
-    )
+    assert (summary["metrics"]["all"]["ssim"]["n"] > 0) == ("synthesis" in terms)
 
 
 def parameters(network):

@@ -19,7 +19,7 @@ from scripts.io import SECTIONS, atomic_path, load_datalist, write_datalist, wri
 
 from ..results import read_rows
 from ..steps import DATALIST, ROOT, commit, machine, run_workflow
-from .job import CONFIGS, simulate, write_job
+from .job import CONFIG, simulate, write_job
 from .page import Comparison, federated_page, plot_comparison
 from .sites import SITES, make_site
 
@@ -106,7 +106,7 @@ def train_apart(args: argparse.Namespace, initial: Path, **overrides: Any) -> di
     def train(name: str) -> Path:
         own = folders(runs, name)
         keys = {**overrides, **own, "dataset_dir": str(places[name]), "pretrained": str(initial), "resume": True}
-        command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(ROOT / CONFIGS[0])]
+        command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(ROOT / CONFIG)]
         command += [part for key, value in keys.items() for part in (f"--{key}", str(value))]
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)}
         log = runs / f"{name}.log"
@@ -146,7 +146,7 @@ def initial_weights(path: Path, seed: int, **overrides: Any) -> Path:
 
 def network(**overrides: Any) -> torch.nn.Module:
     """The network of the training's config."""
-    parser = ConfigParser(ConfigParser.load_config_files([str(ROOT / name) for name in CONFIGS]))
+    parser = ConfigParser(ConfigParser.load_config_files(str(ROOT / CONFIG)))
     parser.update(overrides)
     return parser.get_parsed_content("network_def")
 

@@ -12,7 +12,7 @@ from scripts.io import write_json
 
 from ..steps import ROOT
 
-CONFIGS = ("configs/train.json", "configs/federated.json")
+CONFIG = "configs/train.json"
 METRIC = "val_mean_dice"
 SERVER_APP, JOB_NAME = "app_server", "simulate_job"
 
@@ -84,9 +84,9 @@ def client_config(local_epochs: int, overrides: Mapping[str, Any]) -> dict[str, 
     algorithm = {
         "bundle_root": str(ROOT),
         "local_epochs": local_epochs,
-        "config_train_filename": list(CONFIGS),
+        "config_train_filename": CONFIG,
         "train_kwargs": dict(overrides),
-        "config_evaluate_filename": list(CONFIGS),
+        "config_evaluate_filename": CONFIG,
         "eval_kwargs": dict(overrides),
     }
     executor = {"client_algo_id": "algorithm", "key_metric": METRIC}
@@ -106,7 +106,7 @@ def client_config(local_epochs: int, overrides: Mapping[str, Any]) -> dict[str, 
 
 def network_definition(**overrides: Any) -> dict[str, Any]:
     """The config's ``network_def`` as FLARE names a component: its path and its arguments."""
-    parser = ConfigParser(ConfigParser.load_config_files([str(ROOT / name) for name in CONFIGS]))
+    parser = ConfigParser(ConfigParser.load_config_files(str(ROOT / CONFIG)))
     parser.update(overrides)
     component = parser.get_parsed_content("network_def", instantiate=False)
     return {"path": component.resolve_module_name(), "args": component.resolve_args()}

@@ -12,6 +12,7 @@ from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
+from .training_inferer import TrainingInferer
 from .volume_dataset import VolumeDataset
 from .volume_inferer import VolumeInferer
 
@@ -29,6 +30,7 @@ __all__ = [
     "SliceDataset",
     "SliceSampler",
     "StagedTraining",
+    "TrainingInferer",
     "VolumeDataset",
     "VolumeInferer",
     "inference_cases",

@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
 class KeepFreedMemory:
     """Ignite handler that calls :func:`keep_freed_memory` when an engine starts.
 
-    A handler rather than a part of the network or the inferer: a server that runs other models too should decide itself.
+    A handler rather than a part of the network or the inferer: a server with other models too should decide itself.
     """
 
     def attach(self, engine: Engine) -> None:

@@ -17,7 +17,7 @@ def site(dataset_dir):
     def make(**options):
         paths = {key: str(dataset_dir / "site" / key) for key in ("ckpt_dir", "output_dir")}
         overrides = {**SMALL, **paths, "dataset_dir": str(dataset_dir), "epochs": 2}
-        configs = ["configs/train.json", "configs/federated.json"]
+        configs = "configs/train.json"
         client = MonaiAlgo(
             bundle_root=str(ROOT),
             config_train_filename=configs,

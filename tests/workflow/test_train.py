@@ -6,6 +6,7 @@ import torch
 from ignite.engine import Events
 
 from scripts.io.errors import DatasetError
+from scripts.networks import TrainingOutputs
 
 
 def state(path):
@@ -93,14 +94,14 @@ def test_the_published_widths_take_a_step(workflow):
     training = workflow("train", "paper", features=[64, 128, 256, 512, 1024], batch_size=1)
     parser = training.parser
     assert isinstance(parser.get_parsed_content("optimizer"), torch.optim.RMSprop)
-    net, loss = parser.get_parsed_content("train#network"), parser.get_parsed_content("loss_function")
+    network, loss = TrainingOutputs(parser.get_parsed_content("network")), parser.get_parsed_content("loss_function")
     image, targets = parser.get_parsed_content("train#trainer").prepare_batch(
         next(iter(parser.get_parsed_content("train#dataloader"))), torch.device("cpu")
     )
-    before = loss(net(image), targets)
+    before = loss(network(image), targets)
     before.backward()
     parser.get_parsed_content("optimizer").step()
-    assert torch.isfinite(loss(net(image), targets))
+    assert torch.isfinite(loss(network(image), targets))
 
 
 def test_a_training_case_without_label_is_named(workflow, dataset_dir):
