@@ -23,7 +23,7 @@ from torch import Tensor
 from scripts.io import load_case, write_json, write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
 from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD
-from scripts.perfusion.denoising import denoise
+from scripts.perfusion.denoising import denoise, principal_curves
 from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM
 from scripts.perfusion.smoothing import MaskedGrid
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         path = Path(folder) / "series.nii"
         write_nifti(path, case.series.hu.transpose(1, 2, 3, 0), case.grid.affine, dt_s=INTERVAL_S)
         stages = time_stages(path, args.repeats)
-    result = {
+    result: dict[str, Any] = {
         "command": f"python -m bundle benchmark deconvolution --repeats {args.repeats} --matrix {args.matrix}",
         "commit": commit(),
         "machine": machine(),
@@ -93,7 +93,9 @@ def time_deconvolution(case: PhantomCase, repeats: int) -> dict[str, Any]:
     series = torch.from_numpy(case.series.hu).float()
     maps = perfusion_maps(series, INTERVAL_S, _spacing_mm(case))
     grid, aif = MaskedGrid(maps.brain), maps.arterial.aif_hu
-    smooth = denoise(grid.curves(series, DEFAULT_SMOOTHING_MM, _spacing_mm(case), source=maps.tissue))
+    spacing_mm = _spacing_mm(case)
+    basis = principal_curves(grid.curves(series, DEFAULT_SMOOTHING_MM, spacing_mm, source=maps.tissue))
+    smooth = denoise(grid.curves(series), grid, basis, DEFAULT_SMOOTHING_MM, spacing_mm, maps.tissue)
     curves = (smooth - smooth[: maps.n_baseline].mean(dim=0)).T
     methods = {name: partial(deconvolve, curves, aif, INTERVAL_S, method=name) for name in ("osvd", "bcsvd", "ssvd")}
     floors = {name: _products(curves, aif, DEFAULT_THRESHOLD[name]) for name in ("osvd", "bcsvd")}

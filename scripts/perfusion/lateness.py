@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,8 @@ def tmax_lateness(aif: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
     Returns:
         Measured transit times in s, rising, and the lateness at each of them in s.
     """
-    transit_s = torch.logspace(*(torch.tensor(_TRANSIT_S).log10().tolist()), _N_TRANSITS, device=aif.device)
+    shortest, longest = (math.log10(transit_s) for transit_s in _TRANSIT_S)
+    transit_s = torch.logspace(shortest, longest, _N_TRANSITS, device=aif.device)
     found = deconvolve(_model_curves(aif, dt_s, transit_s), aif, dt_s, method="bcsvd")
     order = torch.argsort(found.mtt)
     return found.mtt[order], found.tmax[order]
