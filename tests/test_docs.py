@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, SMALL
 
-PAGES = ("README.md", "docs/README.md", "models/README.md")
+PAGES = ("README.md", "docs/README.md", "models/README.md", "docs/how-to/tracking.md")
 OVERRIDES = [argument for name, value in SMALL.items() for argument in (f"--{name}", str(value))]
 
 
