@@ -82,10 +82,13 @@ VENV_NNUNET ?= .venv-nnunet
 
 env-nnunet: $(VENV_NNUNET)/.ready  ## nnU-Net, which needs nothing of ours
 
-$(VENV_NNUNET)/.ready: constraints.txt bundle/nnunet/requirements.txt
+$(VENV_NNUNET)/.ready: constraints.txt bundle/nnunet/requirements.txt bundle/monai_label/torchvision_operators.py
 	$(PYTHON) -m venv $(VENV_NNUNET)
 	$(VENV_NNUNET)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		torch --requirement bundle/nnunet/requirements.txt
+	cp bundle/monai_label/torchvision_operators.py $(VENV_NNUNET)/lib/python3*/site-packages
+	echo "import torchvision_operators" > $$(echo $(VENV_NNUNET)/lib/python3*/site-packages)/torchvision_operators.pth
+	$(VENV_NNUNET)/bin/python -c "import nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
 	touch $@
 
 test-nnunet: env env-nnunet  ## nnU-Net trained on a few small cases

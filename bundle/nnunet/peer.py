@@ -16,10 +16,10 @@ from tqdm import tqdm
 from scripts.io import read_nifti, write_json
 from scripts.metrics.handler import row_of, write_rows
 
-from ..experiments.plan import TEST, TRAIN, Job, Setting, digest_of, fingerprint
-from ..steps import commit, machine
+from ..experiments.plan import TEST, TRAIN, Job, Setting, digest_of
+from ..steps import PHANTOM, commit, machine
 from .convert import DATASET, DATASET_ID, ENDING, RAW, RESULTS, write_dataset
-from .programs import TRAINER, Cost, Programs
+from .programs import FINGERPRINT, TRAINER, Cost, Programs
 
 PREPARED, RECORD, METRICS_FILE = "prepared.json", "record.json", "metrics.csv"
 
@@ -54,8 +54,12 @@ class Peer:
     @property
     def folder(self) -> Path:
         """Where it is prepared and trained: another one where anything of it differs."""
-        content = [fingerprint(self.setting), self.channels, self.epochs, self.seed]
-        return self.out / f"{'_'.join(self.channels)}-{digest_of(content)}"
+        data = self.setting.dataset_dir
+        # A phantom is what it was made as, wherever it lies: it need not be trained on again where it was copied to.
+        place = (data / PHANTOM).read_text(encoding="utf-8") if (data / PHANTOM).is_file() else str(data.resolve())
+        datalist = self.setting.datalist.read_text(encoding="utf-8")
+        digest = digest_of([place, datalist, self.channels, self.epochs, self.seed])
+        return self.out / f"{'_'.join(self.channels)}-{digest}"
 
     def measure(self, configuration: str, programs: Path, device: str, workers: int = 0) -> Mapping[str, Any]:
         """Train a configuration and score it on the test cases; what is done is not done again.
@@ -99,10 +103,9 @@ class Peer:
             seed=self.seed,
         )
         cpu_seconds = time.process_time() - cpu_start
-        plan = nnunet.run(
-            "nnUNetv2_plan_and_preprocess", "-d", DATASET_ID, "-npfp", 1, "--verify_dataset_integrity", "--no_pp"
-        )
-        cost = Cost(round(time.monotonic() - start, 1), round(cpu_seconds + plan.cpu_seconds, 1))
+        cpu_seconds += nnunet.run("fingerprint", "python", FINGERPRINT, DATASET_ID).cpu_seconds
+        cpu_seconds += nnunet.run("plan", "nnUNetv2_plan_experiment", "-d", DATASET_ID).cpu_seconds
+        cost = Cost(round(time.monotonic() - start, 1), round(cpu_seconds, 1))
         write_json(marker, list(cost))
         return cost
 
@@ -110,13 +113,15 @@ class Peer:
         """Preprocess, train and predict."""
         dataset, predictions = self.folder / RAW / DATASET, self.folder / configuration / "predictions"
         shutil.rmtree(predictions, ignore_errors=True)
-        model = ("-d", DATASET_ID, "-c", configuration, "-f", 0, "-tr", TRAINER)
+        own = ("-tr", TRAINER, "-device", device)
         return {
-            "preprocess": nnunet.run("nnUNetv2_preprocess", "-d", DATASET_ID, "-c", configuration, "-np", 1),
-            "train": nnunet.run("nnUNetv2_train", DATASET_ID, configuration, 0, "-tr", TRAINER, "-device", device),
+            "preprocess": nnunet.run(
+                "preprocess", "nnUNetv2_preprocess", "-d", DATASET_ID, "-c", configuration, "-np", 1
+            ),
+            "train": nnunet.run("train", "nnUNetv2_train", DATASET_ID, configuration, 0, *own),
             "predict": nnunet.run(
-                "nnUNetv2_predict", *model, "-i", dataset / "imagesTs", "-o", predictions, "-npp", 1, "-nps", 1,
-                "-device", device, "--disable_progress_bar",
+                "predict", "nnUNetv2_predict", "-d", DATASET_ID, "-c", configuration, "-f", 0, *own,
+                "-i", dataset / "imagesTs", "-o", predictions, "-npp", 1, "-nps", 1, "--disable_progress_bar",
             ),
         }  # fmt: skip
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from .convert import PREPROCESSED, RAW, RESULTS
 
 TRAINER = "SameSlicesTrainer"
-TRAINERS = Path(__file__).with_name("trainer")
+TRAINERS = Path(__file__).with_name("trainers")
+FINGERPRINT = Path(__file__).with_name("fingerprint.py")
 LOG_LINES = 15
 
 
@@ -60,13 +61,13 @@ class Programs:
             "OMP_WAIT_POLICY": "PASSIVE",
         }
 
-    def run(self, program: str, *arguments: Any) -> Cost:
-        """Run a program; its log is `<folder>/<program>.log`.
+    def run(self, step: str, program: str, *arguments: Any) -> Cost:
+        """Run a program; its log is `<folder>/<step>.log`.
 
         Raises:
             ChildProcessError: it ended with an error; the message has the last lines of the log.
         """
-        log = self.folder / f"{program}.log"
+        log = self.folder / f"{step}.log"
         self.folder.mkdir(parents=True, exist_ok=True)
         before, start = _children_seconds(), time.monotonic()
         with log.open("a", encoding="utf-8") as stream:

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import axial_affine
 
 NAMES = {"training": ["case_0", "case_1"], "validation": ["case_2"], "testing": ["case_3", "case_4"]}
-PROGRAMS = ("nnUNetv2_plan_and_preprocess", "nnUNetv2_preprocess", "nnUNetv2_train", "nnUNetv2_predict")
+PREPARE = ("python", "nnUNetv2_plan_experiment")
+TRAIN = ("nnUNetv2_preprocess", "nnUNetv2_train", "nnUNetv2_predict")
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, shutil, sys
 here = pathlib.Path(__file__)
@@ -64,7 +65,7 @@ def programs(tmp_path: Path) -> Path:
     """A folder of stand-ins, which note their calls in `calls.txt`; with a file `fail` the training fails."""
     folder = tmp_path / "programs"
     folder.mkdir()
-    for name in PROGRAMS:
+    for name in (*PREPARE, *TRAIN):
         (folder / name).write_text(STAND_IN)
         (folder / name).chmod((folder / name).stat().st_mode | stat.S_IXUSR)
     return folder

@@ -16,7 +16,7 @@ from bundle.experiments.rows import find_rows, select_rows
 from bundle.nnunet.peer import Peer, score
 from scripts.io import write_nifti
 from tests.bundle.experiments.conftest import as_csv, metrics_of
-from tests.bundle.nnunet.conftest import PROGRAMS
+from tests.bundle.nnunet.conftest import PREPARE, TRAIN
 from tests.conftest import ROOT, axial_affine
 
 REAL = "NNUNET_PROGRAMS"
@@ -42,10 +42,10 @@ def calls(programs: Path) -> list[list[str]]:
 def test_nnunet_plans_trains_and_predicts_what_the_row_has(nnunet, programs, tmp_path):
     assert nnunet("--configuration", "2d", "3d_fullres", "--epochs", "4") == 0
     done = calls(programs)
-    assert [call[0] for call in done] == [*PROGRAMS, *PROGRAMS[1:]]
-    assert done[2][1:] == ["1", "2d", "0", "-tr", "SameSlicesTrainer", "-device", "cpu"]
-    assert done[5][1:3] == ["1", "3d_fullres"]
-    assert done[6][done[6].index("-c") + 1] == "3d_fullres"
+    assert [call[0] for call in done] == [*PREPARE, *TRAIN, *TRAIN]
+    assert done[3][1:] == ["1", "2d", "0", "-tr", "SameSlicesTrainer", "-device", "cpu"]
+    assert done[6][1:3] == ["1", "3d_fullres"]
+    assert done[7][done[7].index("-c") + 1] == "3d_fullres"
     (data,) = (tmp_path / "out").iterdir()
     content = json.loads((data / "raw" / "Dataset001_CTP" / "dataset.json").read_text())
     assert list(content["channel_names"].values()) == ["cbf", "cbv", "mtt", "tmax"]
@@ -108,7 +108,7 @@ def test_an_interrupted_training_begins_anew_on_the_same_data(nnunet, programs, 
     assert "nnU-Net's own fault" in error
     (programs / "fail").unlink()
     assert nnunet() == 0
-    assert [call[0] for call in calls(programs)] == [*PROGRAMS[:3], *PROGRAMS[1:]]
+    assert [call[0] for call in calls(programs)] == [*PREPARE, *TRAIN[:2], *TRAIN]
 
 
 def test_an_environment_without_nnunet_is_one_clear_error(nnunet, tmp_path, capsys):
