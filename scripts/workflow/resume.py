@@ -43,10 +43,13 @@ class BestMetric:
         state: Any = self.evaluator.state
         state.best_metric = state_dict["best_metric"]
         state.best_metric_epoch = state_dict["best_metric_epoch"]
-        if state_dict["best_metric_epoch"] >= 0:
-            saved = [(state_dict["best_metric"], self.filename)]
-            # Ignite documents the first name of this entry and asks for the second.
-            self.saver.load_state_dict({"saved": saved, "_saved": saved})
+        saved = [(state_dict["best_metric"], self.filename)] if state_dict["best_metric_epoch"] >= 0 else []
+        # Ignite documents the first name of this entry and asks for the second.
+        self.saver.load_state_dict({"saved": saved, "_saved": saved})
+
+    def forget(self) -> None:
+        """Begin anew: the next validation is the best."""
+        self.load_state_dict({"best_metric": -1.0, "best_metric_epoch": -1})
 
 
 class LastCheckpoint:

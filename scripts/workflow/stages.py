@@ -8,6 +8,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
+from .resume import BestMetric
+
 
 class StagedTraining:
     """Ignite handler that trains one stage of a network after the other and freezes the rest meanwhile.
@@ -20,12 +22,20 @@ class StagedTraining:
         network: the network.
         stages: for each stage the names of the submodules to train, such as ``[["generator"], ["segmentor"]]``.
         epochs: epochs of each stage.
+        best_metric: the best validation so far, which each stage forgets: what an untrained segmentor scores by chance
+            says nothing of the stages before.
 
     Raises:
         ValueError: there is no stage, or the network has no submodule of a name.
     """
 
-    def __init__(self, network: nn.Module, stages: Sequence[Sequence[str]], epochs: int):
+    def __init__(
+        self,
+        network: nn.Module,
+        stages: Sequence[Sequence[str]],
+        epochs: int,
+        best_metric: BestMetric | None = None,
+    ):
         if len(stages) == 0:
             raise ValueError("stages: expected at least one list of submodules to train, got none")
         self.epochs = epochs
@@ -34,6 +44,7 @@ class StagedTraining:
             raise ValueError(f"stages: expected submodules of {type(network).__name__}, got {missing}")
         self.stages = [[network.get_submodule(name) for name in names] for names in stages]
         self.network = network
+        self.best_metric = best_metric
         self._hooks: list[Any] = []
 
     def attach(self, engine: Engine) -> None:
@@ -47,6 +58,8 @@ class StagedTraining:
 
     def _enter(self, engine: Engine) -> None:
         self._release(engine)
+        if self.best_metric is not None and engine.state.epoch in range(1, self.epochs * len(self.stages), self.epochs):
+            self.best_metric.forget()
         trained = self.stages[self.stage_of(engine.state.epoch)]
         self.network.requires_grad_(False)
         for part in trained:

@@ -68,3 +68,15 @@ def test_a_training_in_stages_from_the_config(workflow):
     assert trainer.state.epoch == 3
     network = training.parser.get_parsed_content("network")
     assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == {"segmentor"}
+
+
+def test_the_best_model_is_that_of_the_last_stage(workflow, dataset_dir, monkeypatch):
+    scores = iter([0.9, 0.8, 0.1, 0.2])
+    arguments = {"network_def#detached": ["pseudo_dwi"], "stages": [["generator"], ["segmentor"]], "epochs": 2}
+    training = workflow("train", **arguments)
+    content = training.parser.get_parsed_content
+    monkeypatch.setattr("monai.handlers.MeanDice.compute", lambda self: next(scores))
+    training.run()
+    assert content("validate#evaluator").state.best_metric == 0.2
+    saved = torch.load(dataset_dir / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in content("network").state_dict().items())
