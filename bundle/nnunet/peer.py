@@ -19,7 +19,7 @@ from scripts.metrics.handler import row_of, write_rows
 from ..experiments.plan import TEST, TRAIN, Job, Setting, digest_of
 from ..steps import PHANTOM, commit, machine
 from .convert import DATASET, DATASET_ID, ENDING, RAW, RESULTS, write_dataset
-from .programs import FINGERPRINT, TRAINER, Cost, Programs
+from .programs import FINGERPRINT, TRAINER, TRAINING, Cost, Programs
 
 PREPARED, RECORD, METRICS_FILE = "prepared.json", "record.json", "metrics.csv"
 
@@ -118,7 +118,7 @@ class Peer:
             "preprocess": nnunet.run(
                 "preprocess", "nnUNetv2_preprocess", "-d", DATASET_ID, "-c", configuration, "-np", 1
             ),
-            "train": nnunet.run("train", "nnUNetv2_train", DATASET_ID, configuration, 0, *own),
+            TRAINING: nnunet.run(TRAINING, "nnUNetv2_train", DATASET_ID, configuration, 0, *own),
             "predict": nnunet.run(
                 "predict", "nnUNetv2_predict", "-d", DATASET_ID, "-c", configuration, "-f", 0, *own,
                 "-i", dataset / "imagesTs", "-o", predictions, "-npp", 1, "-nps", 1, "--disable_progress_bar",

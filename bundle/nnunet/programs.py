@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .convert import PREPROCESSED, RAW, RESULTS
 
+TRAINING = "train"
 TRAINER = "SameSlicesTrainer"
 TRAINERS = Path(__file__).with_name("trainers")
 FINGERPRINT = Path(__file__).with_name("fingerprint.py")
@@ -47,8 +48,7 @@ class Programs:
         self.folder = folder.absolute()
         self.workers = workers
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def environment(self, step: str) -> dict[str, str]:
         """Where everything is, and how many processes: one each, since the training itself takes all cores."""
         return {
             **os.environ,
@@ -56,7 +56,8 @@ class Programs:
             "nnUNet_preprocessed": str(self.folder / PREPROCESSED),
             "nnUNet_results": str(self.folder / RESULTS),
             "nnUNet_extTrainer": str(TRAINERS),
-            "nnUNet_n_proc_DA": str(self.workers),
+            # The planning takes this for a number of threads, which 0 is not.
+            "nnUNet_n_proc_DA": str(self.workers if step == TRAINING else 1),
             "nnUNet_def_n_proc": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
         }
@@ -73,7 +74,7 @@ class Programs:
         with log.open("a", encoding="utf-8") as stream:
             status = subprocess.run(
                 [str(self.programs / program), *map(str, arguments)],
-                env=self.environment,
+                env=self.environment(step),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 check=False,

@@ -18,6 +18,8 @@ import json, os, pathlib, shutil, sys
 here = pathlib.Path(__file__)
 with here.with_name("calls.txt").open("a") as stream:
     print(here.name, *sys.argv[1:], file=stream)
+if here.name == "nnUNetv2_plan_experiment" and os.environ["nnUNet_n_proc_DA"] == "0":
+    sys.exit("as nnU-Net: set_num_threads expects a positive integer")
 print("a line of the log")
 if here.with_name("fail").exists() and here.name == "nnUNetv2_train":
     sys.exit("nnU-Net's own fault")
