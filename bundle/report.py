@@ -69,13 +69,14 @@ class Provenance:
     synthetic: bool
 
 
-def results_page(methods: Sequence[Method], provenance: Provenance, picture: PurePath) -> str:
+def results_page(methods: Sequence[Method], provenance: Provenance, picture: PurePath, remarks: str = "") -> str:
     """The whole page in Markdown.
 
     Args:
         methods: the network first, the threshold chosen on training cases second.
         provenance: what the numbers come from.
         picture: path of the plots, relative to the page.
+        remarks: what a person says of these and other results, in Markdown.
     """
     counts = {stratum: len(rows) for stratum, rows in by_stratum(methods[0].rows).items()}
     parts = [
@@ -94,7 +95,7 @@ def results_page(methods: Sequence[Method], provenance: Provenance, picture: Pur
     if counts[LESION_FREE]:
         parts += [_heading(LESION_FREE, counts), lesion_free_table(methods)]
     parts += ["## Pseudo-DWI", synthesis_table(methods[0])]
-    parts += ["## How this was made", _how_made(provenance)]
+    parts += ["## How this was made", _how_made(provenance), *([remarks.strip()] if remarks else [])]
     return "\n\n".join(parts) + "\n"
 
 

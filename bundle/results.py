@@ -32,6 +32,8 @@ HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
 
 COHORT, COUNTS, SEED = ROOT / "data" / "cohort", (160, 12, 40), 2018
 """The cohort of the shipped weights: its training cases made them, its test cases were seen by nobody."""
+REMARKS = "remarks.md"
+"""What a person says of the results, in the folder beside the page; it goes to the page's end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +76,15 @@ def run(args: argparse.Namespace) -> None:
     )
     picture = args.out.parent / "images" / "results.png"
     plot_results(methods, picture)
+    remarks = args.out.with_suffix("") / REMARKS
+    page = results_page(
+        methods,
+        provenance,
+        picture.relative_to(args.out.parent),
+        remarks.read_text(encoding="utf-8") if remarks.is_file() else "",
+    )
     with atomic_path(args.out) as temporary:
-        temporary.write_text(results_page(methods, provenance, picture.relative_to(args.out.parent)), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
     print(f"{len(methods[0].rows)} cases -> {args.out}, {picture}")
 
 
