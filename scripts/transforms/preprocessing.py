@@ -53,6 +53,7 @@ class CasePreprocessing(Compose):
         field_of_view_mm: their width and height in mm.
         channels: what becomes a channel, in this order: ``image`` (the frames), ``cbf``, ``cbv``, ``mtt``, ``tmax``,
             ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
+        dt_s: time between frames in s for the maps that are computed, whatever the headers say; None takes theirs.
 
     The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
 
@@ -68,6 +69,7 @@ class CasePreprocessing(Compose):
         size: int = 256,
         field_of_view_mm: float = FIELD_OF_VIEW_MM,
         channels: Sequence[str] = CHANNELS,
+        dt_s: float | None = None,
     ):
         known = (*CHANNELS, "dwi")
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
@@ -75,7 +77,7 @@ class CasePreprocessing(Compose):
         maps = [key for key in MAP_KEYS if key in channels]
         computed: list[Transform] = []
         if maps:
-            computed.append(PerfusionMapsd("image", maps))
+            computed.append(PerfusionMapsd("image", maps, dt_s))
         if "mip" in channels:
             computed.append(TemporalMIPd("image", output_key="mip"))
         if "image" in channels:
