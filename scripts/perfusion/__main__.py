@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--smoothing_mm",
         type=_not_negative,
         default=DEFAULT_SMOOTHING_MM,
-        help=f"standard deviation of the smoothing in mm ({DEFAULT_SMOOTHING_MM:g}); 0 for none",
+        help=f"neighbourhood of the guided filter, a standard deviation in mm ({DEFAULT_SMOOTHING_MM:g}); 0 for none",
     )
     parser.add_argument(
         "--core_rcbf", type=_not_negative, default=0.30, help="core below this share of normal flow (0.30)"
