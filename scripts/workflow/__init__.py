@@ -3,7 +3,7 @@
 from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
 from .inference_cases import inference_cases
-from .inferer import LesionInferer
+from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .listed_cases import listed_cases
 from .loss_terms import LossTerms
 from .memory import KeepFreedMemory
@@ -12,9 +12,7 @@ from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
-from .training_inferer import TrainingInferer
 from .volume_dataset import VolumeDataset
-from .volume_inferer import VolumeInferer
 
 __all__ = [
     "AdversarialTerms",
