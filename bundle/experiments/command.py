@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     sound = [row for row in rows if row.key in plan.ensembles and not plan.failed(row, failures)]
     failures |= launcher.run([plan.ensembles[row.key] for row in sound], "ensembles") if sound else {}
     provenance = Provenance(
-        command=_command(args),
+        command=command_line(args),
         data=describe_data(setting.dataset_dir),
         synthetic=(setting.dataset_dir / PHANTOM).is_file(),
         folds=args.folds,
@@ -189,11 +190,14 @@ def shared_setting(
     return Setting(dataset_dir, datalist, out.absolute(), (*((QUICK,) if quick else ()), *config), epochs)
 
 
-def _command(args: argparse.Namespace) -> str:
+def command_line(args: argparse.Namespace) -> str:
     """The command with the options that change a result, for all rows of the table."""
-    parts = ["python -m bundle experiments"]
-    parts += ["--quick"] * args.quick + [f"--folds {args.folds}"] * bool(args.folds)
-    parts += [f"--epochs {args.epochs}"] * (args.epochs is not None)
-    parts += [f"--data {shlex.quote(args.data.name)}"] * (args.data is not None)
-    parts += [f"--config {' '.join(shlex.quote(path.name) for path in args.config)}"] * bool(args.config)
+    options: dict[str, Any] = {
+        "--folds": args.folds or None,
+        "--epochs": args.epochs,
+        "--data": args.data and shlex.quote(args.data.name),
+        "--config": " ".join(shlex.quote(path.name) for path in args.config) or None,
+    }
+    parts = ["python -m bundle experiments", *["--quick"] * args.quick]
+    parts += [f"{name} {value}" for name, value in options.items() if value is not None]
     return " ".join(parts)

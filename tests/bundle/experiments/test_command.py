@@ -1,3 +1,4 @@
+import argparse
 import csv
 import json
 import re
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
+from bundle.experiments import command
 from bundle.experiments.launch import Launcher
 from tests.bundle.experiments.conftest import CASES
 
@@ -197,3 +199,20 @@ def test_each_process_has_its_share_of_the_machine(monkeypatch, tmp_path):
     assert [Launcher(3, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert [Launcher(2, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--quick --table 5", "python -m bundle experiments --quick"),
+        ("--epochs 6 --folds 5", "python -m bundle experiments --folds 5 --epochs 6"),
+        (
+            "--data some/where --config a.json b/c.json",
+            "python -m bundle experiments --data where --config a.json c.json",
+        ),
+    ],
+)
+def test_the_page_shows_the_command(options, expected):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.command_line(parser.parse_args(options.split())) == expected
