@@ -28,6 +28,16 @@ from .peer import Peer
 HELP = "train nnU-Net on the cases of the experiments, beside their rows; write docs/results/nnunet.md"
 
 CONFIGURATIONS = ("2d", "3d_fullres")
+CHANNELS = {
+    "image": "frames",
+    "cbf": "CBF",
+    "cbv": "CBV",
+    "mtt": "MTT",
+    "tmax": "Tmax",
+    "mip": "MIP",
+    "dwi": "DWI",
+}
+"""The keys of `channels` as the page names them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,15 +89,15 @@ def run(args: argparse.Namespace) -> None:
     jobs = plan_jobs([*rows, *beside], setting)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     peers, records = [], []
-    for row in rows:
-        peer = Peer.of(jobs[row.key], setting, args.out, args.epochs)
+    each = [Peer.of(jobs[row.key], setting, args.out, args.epochs) for row in rows]
+    for peer in {peer.folder: peer for peer in each}.values():  # rows may have the same inputs
         for configuration in args.configuration:
             record = peer.measure(configuration, args.nnunet, device, args.workers)
-            peers.append(outcome_of_peer(row, configuration, peer, record))
+            peers.append(outcome_of_peer(configuration, peer, record))
             records.append(record)
     ours = [outcome_of(row.key, PublishedRow(title(row)), [jobs[row.key]]) for row in (*rows, *beside)]
     provenance = Provenance(
-        command=_command(args),
+        command=command_line(args),
         data=describe_data(setting.dataset_dir),
         synthetic=(setting.dataset_dir / PHANTOM).is_file(),
     )
@@ -108,12 +118,12 @@ def title(row: Row) -> str:
     return f"{table.heading}: {table.row(row.name).title}"
 
 
-def outcome_of_peer(row: Row, configuration: str, peer: Peer, record: Mapping[str, Any]) -> Outcome:
+def outcome_of_peer(configuration: str, peer: Peer, record: Mapping[str, Any]) -> Outcome:
     """nnU-Net as a row of the table."""
     training = record["training"]
     return Outcome(
-        name=f"nnunet_{configuration}_{row.key}",
-        published=PublishedRow(f"nnU-Net {configuration}, inputs of {title(row)}"),
+        name=f"nnunet_{configuration}_{'_'.join(peer.channels)}",
+        published=PublishedRow(f"nnU-Net {configuration}: {', '.join(CHANNELS[key] for key in peer.channels)}"),
         state="done",
         cases=record["cases"],
         seconds=sum(seconds for seconds, _ in record["costs"].values()),
@@ -124,9 +134,14 @@ def outcome_of_peer(row: Row, configuration: str, peer: Peer, record: Mapping[st
     )
 
 
-def _command(args: argparse.Namespace) -> str:
-    parts = ["python -m bundle nnunet", f"--row {' '.join(args.row)}", f"--beside {' '.join(args.beside)}"]
-    parts += [f"--configuration {' '.join(args.configuration)}"] + ["--quick"] * args.quick
-    parts += [f"--epochs {args.epochs}"] * (args.epochs is not None)
-    parts += [f"--data {shlex.quote(args.data.name)}"] * (args.data is not None)
-    return " ".join(parts)
+def command_line(args: argparse.Namespace) -> str:
+    """The command with the options that change the page."""
+    options: dict[str, Any] = {
+        "--row": " ".join(args.row),
+        "--beside": " ".join(args.beside) or None,
+        "--configuration": " ".join(args.configuration),
+        "--epochs": args.epochs,
+        "--data": args.data and shlex.quote(args.data.name),
+    }
+    parts = ["python -m bundle nnunet", *["--quick"] * args.quick]
+    return " ".join([*parts, *(f"{name} {value}" for name, value in options.items() if value is not None)])

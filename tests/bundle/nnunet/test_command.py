@@ -78,7 +78,7 @@ def test_the_page_has_nnunet_beside_the_row_that_was_run(nnunet, dataset_dir, tm
     (job.folder / TEST / METRICS_FILE).write_text(as_csv(rows))
     assert nnunet("--epochs", "4") == 0
     page = (tmp_path / "pages" / "nnunet.md").read_text()
-    assert re.search(r"\| nnU-Net 2d, inputs of Table 5: F_o \|.* \| 100\.00 ± 0\.00 \|.* \| 1\.23 \|", page)
+    assert re.search(r"\| nnU-Net 2d: CBF, CBV, MTT, Tmax \|.* \| 100\.00 ± 0\.00 \|.* \| 1\.23 \|", page)
     assert re.search(r"\| Table 5: F_o \|.* \| 50\.00 ± 35\.36 \|.* \| 5\.00 \| 3\.0 \|", page)
     assert "minus Table 5: F_o: +50.00 % Dice, higher in 2 of 2 cases" in page
     assert "4 epochs of 3 batches of 2 patches of 32 x 32" in page
@@ -86,7 +86,7 @@ def test_the_page_has_nnunet_beside_the_row_that_was_run(nnunet, dataset_dir, tm
     assert "`python -m bundle experiments --row table5_cta` makes these rows" in page
     with (tmp_path / "pages" / "nnunet.csv").open() as stream:
         table = {row["row"]: row for row in csv.DictReader(stream)}
-    assert list(table) == ["nnunet_2d_table5_fo", "table5_fo", "table5_cta"]
+    assert list(table) == ["nnunet_2d_cbf_cbv_mtt_tmax", "table5_fo", "table5_cta"]
     assert [float(table[name]["dice_mean"]) for name in list(table)[:2]] == [1.0, 0.5]
     assert (tmp_path / "pages" / "images" / "nnunet.png").read_bytes().startswith(b"\x89PNG")
 
@@ -98,6 +98,11 @@ def test_what_is_done_is_not_done_again(nnunet, programs):
     assert len(calls(programs)) == before
     assert nnunet("--epochs", "2") == 0
     assert len(calls(programs)) == 2 * before
+
+
+def test_rows_of_the_same_inputs_share_one_training(nnunet, programs):
+    assert nnunet("--row", "table5_fo", "table3_unet") == 0
+    assert [call[0] for call in calls(programs)] == [*PREPARE, *TRAIN]
 
 
 def test_an_interrupted_training_begins_anew_on_the_same_data(nnunet, programs, capsys):
