@@ -23,7 +23,7 @@ from ..experiments.published import PublishedRow, load_table
 from ..experiments.rows import Row, find_rows, select_rows
 from ..steps import PHANTOM, ROOT, describe_data
 from .page import peer_page, peer_table
-from .peer import Peer
+from .peer import PREPARE, Peer
 
 HELP = "train nnU-Net on the cases of the experiments, beside their rows; write docs/results/nnunet.md"
 
@@ -126,7 +126,7 @@ def outcome_of_peer(configuration: str, peer: Peer, record: Mapping[str, Any]) -
         published=PublishedRow(f"nnU-Net {configuration}: {', '.join(CHANNELS[key] for key in peer.channels)}"),
         state="done",
         cases=record["cases"],
-        seconds=sum(seconds for seconds, _ in record["costs"].values()),
+        seconds=sum(seconds for step, (seconds, _) in record["costs"].items() if step != PREPARE),
         parameters=training["parameters"],
         settings={**training, "image_size": training["patch_size"], "seed": peer.seed},
         commits=frozenset([record["commit"]]),

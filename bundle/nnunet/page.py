@@ -45,9 +45,11 @@ def peer_page(
     parts = [
         "# nnU-Net on the same cases",
         f"Mean ± standard deviation over {len(by_stratum(peers[0].cases)[ANY_LESION])} test cases with a lesion, of "
-        f"{provenance.data}, on the grid of each case. Minutes are of all from the cases to their masks, but "
-        f"not the scoring.{SYNTHETIC if provenance.synthetic else ''}",
+        f"{provenance.data}, on the grid of each case. Minutes are of training and evaluation together, "
+        "nnU-Net's with its preprocessing; the conversion of the cases and its plan are below."
+        f"{SYNTHETIC if provenance.synthetic else ''}",
         results_table(table, [*peers, *ours]),
+        _note(ours),
         _reading(peers, done),
         f"![Dice of each row, and Dice and relative volume error by lesion size]({picture.as_posix()})",
         "## What is the same, and what is not",
@@ -60,16 +62,26 @@ def peer_page(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _note(ours: Sequence[Outcome]) -> str:
+    if ours[0].state != "done":
+        return ""
+    return (
+        "p: paired Wilcoxon signed-rank test of the Dice of the row against that of "
+        f"{ours[0].published.title}, Holm-corrected over the rows."
+    )
+
+
 def _reading(peers: Sequence[Outcome], done: Sequence[Outcome]) -> str:
     """Of each pair of nnU-Net and a row of ours, the difference in Dice."""
     lines = []
     for peer in peers:
         for row in done:
             first, second = paired(peer.lesions, row.lesions)
+            p = wilcoxon_p(peer.lesions, row.lesions)
             lines.append(
                 f"- {peer.published.title} minus {row.published.title}: {100 * (first - second).mean():+.2f} % Dice, "
                 f"higher in {int((first > second).sum())} of {len(first)} cases "
-                f"(Wilcoxon, uncorrected, p = {wilcoxon_p(peer.lesions, row.lesions):.3f})"
+                f"(Wilcoxon, uncorrected, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
             )
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from ..steps import PHANTOM, commit, machine
 from .convert import DATASET, DATASET_ID, ENDING, RAW, RESULTS, write_dataset
 from .programs import FINGERPRINT, TRAINER, TRAINING, Cost, Programs
 
+PREPARE = "prepare"
 PREPARED, RECORD, METRICS_FILE = "prepared.json", "record.json", "metrics.csv"
 
 
@@ -77,7 +78,7 @@ class Peer:
         folder = self.folder / configuration
         if not (folder / RECORD).is_file():
             nnunet = Programs(programs, self.folder, workers)
-            costs = {"prepare": self._prepare(nnunet), **self._train(nnunet, configuration, device)}
+            costs = {PREPARE: self._prepare(nnunet), **self._train(nnunet, configuration, device)}
             weights = self.folder / RESULTS / DATASET / f"{TRAINER}__nnUNetPlans__{configuration}" / "fold_0"
             training = json.loads((weights / "training.json").read_text(encoding="utf-8"))
             write_json(

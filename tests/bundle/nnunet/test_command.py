@@ -100,6 +100,15 @@ def test_what_is_done_is_not_done_again(nnunet, programs):
     assert len(calls(programs)) == 2 * before
 
 
+def test_the_data_need_not_be_named(tmp_path, programs, dataset_dir, monkeypatch):
+    setting = shared_setting(tmp_path / "runs", dataset_dir)
+    monkeypatch.setattr("bundle.nnunet.command.shared_setting", lambda *args, **options: setting)
+    places = [part for name in ("out", "runs", "pages") for part in (f"--{name}", str(tmp_path / name))]
+    assert main(["nnunet", *places, "--nnunet", str(programs), "--row", "table5_fo", "--device", "cpu", "--quick"]) == 0
+    page = (tmp_path / "pages" / "nnunet.md").read_text()
+    assert "`python -m bundle nnunet --quick --row table5_fo --beside table5_fo --configuration 2d`" in page
+
+
 def test_rows_of_the_same_inputs_share_one_training(nnunet, programs):
     assert nnunet("--row", "table5_fo", "table3_unet") == 0
     assert [call[0] for call in calls(programs)] == [*PREPARE, *TRAIN]
