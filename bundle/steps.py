@@ -105,6 +105,18 @@ def load_cases(folder: Path, datalist: Path, section: str) -> Iterator[Mapping[s
         yield loaded | {"spacing_mm": voxel_sizes(loaded["affine"])}
 
 
+def command_line(command: str, quick: bool, options: Mapping[str, Any]) -> str:
+    """A command of `python -m bundle` as a page shows it.
+
+    Args:
+        command: its name.
+        quick: whether it was run with `--quick`.
+        options: the values of other options, by their names; one that is None or empty was not given.
+    """
+    given = [f"--{name} {value}" for name, value in options.items() if value not in (None, "")]
+    return " ".join([f"python -m bundle {command}", *["--quick"] * quick, *given])
+
+
 def commit() -> str:
     """The commit of the repository, marked where tracked files differ from it; "unknown" outside a repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]

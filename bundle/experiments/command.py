@@ -10,13 +10,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from scripts.io import PAPER_COUNTS, atomic_path
 
-from ..steps import DATALIST, PHANTOM, ROOT, describe_data, ensure_data
+from ..steps import DATALIST, PHANTOM, ROOT, command_line, describe_data, ensure_data
 from .figures import plot_table
 from .folds import fold_datalists
 from .launch import Launcher, StepFailed
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     sound = [row for row in rows if row.key in plan.ensembles and not plan.failed(row, failures)]
     failures |= launcher.run([plan.ensembles[row.key] for row in sound], "ensembles") if sound else {}
     provenance = Provenance(
-        command=command_line(args),
+        command=shown_command(args),
         data=describe_data(setting.dataset_dir),
         synthetic=(setting.dataset_dir / PHANTOM).is_file(),
         folds=args.folds,
@@ -190,14 +189,12 @@ def shared_setting(
     return Setting(dataset_dir, datalist, out.absolute(), (*((QUICK,) if quick else ()), *config), epochs)
 
 
-def command_line(args: argparse.Namespace) -> str:
+def shown_command(args: argparse.Namespace) -> str:
     """The command with the options that change a result, for all rows of the table."""
-    options: dict[str, Any] = {
-        "--folds": args.folds or None,
-        "--epochs": args.epochs,
-        "--data": args.data and shlex.quote(args.data.name),
-        "--config": " ".join(shlex.quote(path.name) for path in args.config) or None,
+    options = {
+        "folds": args.folds or None,
+        "epochs": args.epochs,
+        "data": args.data and shlex.quote(args.data.name),
+        "config": " ".join(shlex.quote(path.name) for path in args.config),
     }
-    parts = ["python -m bundle experiments", *["--quick"] * args.quick]
-    parts += [f"{name} {value}" for name, value in options.items() if value is not None]
-    return " ".join(parts)
+    return command_line("experiments", args.quick, options)

@@ -21,7 +21,7 @@ from ..experiments.page import Provenance, csv_of
 from ..experiments.plan import plan_jobs
 from ..experiments.published import PublishedRow, load_table
 from ..experiments.rows import Row, find_rows, select_rows
-from ..steps import PHANTOM, ROOT, describe_data
+from ..steps import PHANTOM, ROOT, command_line, describe_data
 from .page import peer_page, peer_table
 from .peer import PREPARE, Peer
 
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
             records.append(record)
     ours = [outcome_of(row.key, PublishedRow(title(row)), [jobs[row.key]]) for row in (*rows, *beside)]
     provenance = Provenance(
-        command=command_line(args),
+        command=shown_command(args),
         data=describe_data(setting.dataset_dir),
         synthetic=(setting.dataset_dir / PHANTOM).is_file(),
     )
@@ -134,14 +134,13 @@ def outcome_of_peer(configuration: str, peer: Peer, record: Mapping[str, Any]) -
     )
 
 
-def command_line(args: argparse.Namespace) -> str:
+def shown_command(args: argparse.Namespace) -> str:
     """The command with the options that change the page."""
-    options: dict[str, Any] = {
-        "--row": " ".join(args.row),
-        "--beside": " ".join(args.beside) or None,
-        "--configuration": " ".join(args.configuration),
-        "--epochs": args.epochs,
-        "--data": args.data and shlex.quote(args.data.name),
+    options = {
+        "row": " ".join(args.row),
+        "beside": " ".join(args.beside),
+        "configuration": " ".join(args.configuration),
+        "epochs": args.epochs,
+        "data": args.data and shlex.quote(args.data.name),
     }
-    parts = ["python -m bundle nnunet", *["--quick"] * args.quick]
-    return " ".join([*parts, *(f"{name} {value}" for name, value in options.items() if value is not None)])
+    return command_line("nnunet", args.quick, options)

@@ -13,6 +13,9 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+_MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of dimensions of an image or of a convolution's weight."""
+
 
 class _PrecisionWrapper(nn.Module):
     """Runs ``network`` on channels-last tensors, under bfloat16 autocast when ``amp`` is set."""
@@ -21,9 +24,11 @@ class _PrecisionWrapper(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
-        # Parameters keep their identity, so an optimiser built before or after works.
-        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-        nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
+        # Parameters keep their identity, so an optimiser built before or after works. A weight that has its format is
+        # not copied: inferers wrap the network anew in every call.
+        for parameter in network.parameters():
+            if parameter.dim() in _MEMORY_FORMATS:
+                parameter.data = parameter.data.contiguous(memory_format=_MEMORY_FORMATS[parameter.dim()])
         self.network = network
         self.amp = amp
 
@@ -31,7 +36,7 @@ class _PrecisionWrapper(nn.Module):
         """Float32 outputs of the first of the methods that the network has, by name; "logits" is the first."""
         if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
             image = image.as_tensor()
-        image = image.contiguous(memory_format=torch.channels_last if image.dim() == 4 else torch.channels_last_3d)
+        image = image.contiguous(memory_format=_MEMORY_FORMATS.get(image.dim(), torch.contiguous_format))
         method = next((name for name in methods if hasattr(self.network, name)), None)
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.amp):
             outputs = (

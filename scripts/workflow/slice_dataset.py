@@ -70,10 +70,18 @@ class SliceDataset(Dataset):
         """
         epoch, index = (0, key) if isinstance(key, (int, np.integer)) else key
         case_index, slice_index = self.slices[index]
+        return self._transformed(self._item(case_index, (..., slice_index)), epoch, index)
+
+    def _item(self, case_index: int, part: Any) -> dict[str, Any]:
+        """The part of a case that an index of its images takes, with zeros in the place of a missing DWI."""
         case = self.cases[case_index]
-        item = {key: case[key][..., slice_index].as_tensor() for key in ("image", "label", "dwi") if key in case}
-        item["has_dwi"] = torch.tensor("dwi" in item)
+        item = {key: case[key][part].as_tensor() for key in ("image", "label", "dwi") if key in case}
+        item["has_dwi"] = torch.full(item["label"].shape[3:], "dwi" in item)
         item.setdefault("dwi", torch.zeros_like(item["label"]))
+        return item
+
+    def _transformed(self, item: dict[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """A slice after the random transforms, whose numbers depend on the seed, the epoch and the index alone."""
         if self.slice_transform is None:
             return item
         seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]

@@ -35,15 +35,11 @@ class VolumeDataset(SliceDataset):
             key: its index, or the epoch and the index, as :class:`SliceSampler` gives them.
         """
         epoch, index = (0, key) if isinstance(key, (int, np.integer)) else key
-        case = self.cases[index]
-        item = {name: case[name].as_tensor() for name in ("image", "label", "dwi") if name in case}
-        item["has_dwi"] = torch.tensor("dwi" in item).repeat(item["label"].shape[-1])
-        item.setdefault("dwi", torch.zeros_like(item["label"]))
+        item = self._item(index, ...)
         if self.slice_transform is None:
             return item
-        seed = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
-        slices = []
-        for slice_index in range(len(item["has_dwi"])):
-            self.slice_transform.set_random_state(seed=int(seed))
-            slices.append(self.slice_transform({name: tensor[..., slice_index] for name, tensor in item.items()}))
+        slices = [
+            self._transformed({name: tensor[..., i] for name, tensor in item.items()}, epoch, index)
+            for i in range(len(item["has_dwi"]))
+        ]
         return {name: torch.stack([convert_to_tensor(part[name]) for part in slices], dim=-1) for name in slices[0]}

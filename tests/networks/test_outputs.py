@@ -58,6 +58,15 @@ def test_training_in_bfloat16_gives_float32_gradients(network, image):
     assert all(p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
+def test_wrapping_again_copies_no_weight(network):
+    TrainingOutputs(network)
+    before = {name: parameter.data_ptr() for name, parameter in network.named_parameters()}
+    weights = [parameter for parameter in network.parameters() if parameter.dim() == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    TrainingOutputs(network)
+    assert before == {name: parameter.data_ptr() for name, parameter in network.named_parameters()}
+
+
 def test_parameters_keep_their_identity_and_names(network):
     parameters = dict(network.named_parameters())
     wrapper = TrainingOutputs(network)

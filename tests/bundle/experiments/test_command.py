@@ -215,4 +215,4 @@ def test_each_process_has_its_share_of_the_machine(monkeypatch, tmp_path):
 def test_the_page_shows_the_command(options, expected):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert command.command_line(parser.parse_args(options.split())) == expected
+    assert command.shown_command(parser.parse_args(options.split())) == expected
