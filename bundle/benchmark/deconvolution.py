@@ -5,7 +5,6 @@ coefficients, and from coefficients to residue functions. The fixed truncation n
 besides. Process time at one thread, medians of alternating runs.
 """
 
-import argparse
 import cProfile
 import pstats
 import tempfile
@@ -14,31 +13,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.io import load_case, write_json, write_nifti
+from scripts.io import load_case, write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
-from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD
+from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD, Method
 from scripts.perfusion.denoising import denoise, principal_curves
 from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM
 from scripts.perfusion.smoothing import MaskedGrid
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import GridParameters
 
-from ..report import markdown_table
-from ..steps import ROOT, commit, machine
-from .timing import Timing, alternate, one_thread, peak_memory_mib
+from .floors import Run
+from .measurement import MIB, TIMES_THE_FLOOR, Figure, Found, Measurement, Scaling, Settings
+from .timing import Timing, alternate, peak_memory_mib, summary
 
 HELP = "maps from a series: deconvolution against its matrix products, and time by stage"
 
 N_FRAMES, INTERVAL_S = 49, 1.0
 CHUNK = 8192
 SEED = 5
-_LIMITS = {"osvd": 8.0, "bcsvd": 1.6}
+METHODS: tuple[Method, ...] = ("osvd", "bcsvd", "ssvd")
+_LIMITS = {"osvd": 5.0, "bcsvd": 1.6}
+_MEMORY_MIB = 20.0
 _STAGES = {
     "reading": ("load_case",),
     "brain mask": ("brain_mask", "away_from_bone"),
@@ -49,31 +49,22 @@ _STAGES = {
 """Functions that make up each stage; what else `perfusion_maps` calls is the rest."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the benchmark's arguments."""
-    parser.add_argument("--repeats", type=int, default=9, help="rounds of alternating runs (default: 9)")
-    parser.add_argument("--matrix", type=int, default=256, help="pixels along each side of a slice (default: 256)")
-    parser.add_argument("--out", type=Path, default=ROOT / "eval" / "benchmark_deconvolution.json", help="JSON file")
-
-
-def run(args: argparse.Namespace) -> None:
-    """Measure, print the tables and write the JSON file."""
-    one_thread()
-    case = simulated_case(args.matrix)
+def measure(settings: Settings) -> Found:
+    """Time and memory of the methods beside their floors, the time by stage, and how both grow."""
+    case = simulated_case(64 if settings.quick else 256)
+    curves, aif, series, brain = _prepared(case)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.nii"
         write_nifti(path, case.series.hu.transpose(1, 2, 3, 0), case.grid.affine, dt_s=INTERVAL_S)
-        stages = time_stages(path, args.repeats)
-    result: dict[str, Any] = {
-        "command": f"python -m bundle benchmark deconvolution --repeats {args.repeats} --matrix {args.matrix}",
-        "commit": commit(),
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "deconvolution": time_deconvolution(case, args.repeats),
-        "stages_ms": stages,
-    }
-    write_json(args.out, result)
-    print(deconvolution_table(result["deconvolution"]), stage_table(stages), args.out, sep="\n\n")
+        stages = time_stages(path, settings.repeats)
+    notes = [
+        f"{len(curves)} voxels, {float(brain.float().mean()):.0%} of the grid, are deconvolved.",
+        "oSVD multiplies once for each threshold of its search: 5 times the floor is wanted "
+        "at best, and 8 times at most.",
+        _before_deconvolution(stages),
+    ]
+    rows = [*time_methods(curves, aif, series, brain, settings.repeats), *_stage_rows(stages)]
+    return Found(rows, _scaling(curves, aif, settings), notes)
 
 
 def simulated_case(matrix: int) -> PhantomCase:
@@ -88,38 +79,33 @@ def simulated_case(matrix: int) -> PhantomCase:
     )
 
 
-def time_deconvolution(case: PhantomCase, repeats: int) -> dict[str, Any]:
-    """Time and memory of the methods beside their floors."""
+def _prepared(case: PhantomCase) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Smooth curves (voxels, frames) and arterial input as `perfusion_maps` makes them; the series and the brain."""
     series = torch.from_numpy(case.series.hu).float()
-    maps = perfusion_maps(series, INTERVAL_S, _spacing_mm(case))
-    grid, aif = MaskedGrid(maps.brain), maps.arterial.aif_hu
     spacing_mm = _spacing_mm(case)
+    maps = perfusion_maps(series, INTERVAL_S, spacing_mm)
+    grid, aif = MaskedGrid(maps.brain), maps.arterial.aif_hu
     basis = principal_curves(grid.curves(series, DEFAULT_SMOOTHING_MM, spacing_mm, source=maps.tissue))
     smooth = denoise(grid.curves(series), grid, basis, DEFAULT_SMOOTHING_MM, spacing_mm, maps.tissue)
-    curves = (smooth - smooth[: maps.n_baseline].mean(dim=0)).T
-    methods = {name: partial(deconvolve, curves, aif, INTERVAL_S, method=name) for name in ("osvd", "bcsvd", "ssvd")}
-    floors = {name: _products(curves, aif, DEFAULT_THRESHOLD[name]) for name in ("osvd", "bcsvd")}
-    timings = alternate(
-        {
-            **methods,
-            **{f"{name} products": floor for name, floor in floors.items()},
-            "gather": partial(_gather, series, maps.brain),
-        },
-        repeats,
-    )
-    gather_ms = timings["gather"].median_ms
-    floors_ms = {
-        "osvd": timings["osvd products"].median_ms,
-        "bcsvd": timings["bcsvd products"].median_ms + gather_ms,
-    }
-    return {
-        "voxels": len(curves),
-        "brain_share": round(float(maps.brain.float().mean()), 3),
-        "timings": {name: timing._asdict() for name, timing in timings.items()},
-        "times_the_floor": {name: round(timings[name].median_ms / floor, 2) for name, floor in floors_ms.items()},
-        "limits": _LIMITS,
-        "extra_memory_mib": {name: round(_extra_mib(method), 1) for name, method in methods.items()},
-    }
+    return (smooth - smooth[: maps.n_baseline].mean(dim=0)).T, aif, series, maps.brain
+
+
+def time_methods(curves: Tensor, aif: Tensor, series: Tensor, brain: Tensor, repeats: int) -> list[Measurement]:
+    """A row for each method and each part of the floors."""
+    methods: dict[str, Run] = {name: partial(deconvolve, curves, aif, INTERVAL_S, method=name) for name in METHODS}
+    products = {f"{name} products": _products(curves, aif, DEFAULT_THRESHOLD[name]) for name in _LIMITS}
+    timings = alternate({**methods, **products, "gather": partial(_gather, series, brain)}, repeats)
+    floors_ms = {name: timings[f"{name} products"].median_ms for name in _LIMITS}
+    floors_ms["bcsvd"] += timings["gather"].median_ms
+    rows = []
+    for name, timing in timings.items():
+        figures = {}
+        if name in floors_ms:
+            figures[TIMES_THE_FLOOR] = Figure(timing.median_ms / floors_ms[name], _LIMITS[name])
+        if name in methods:
+            figures["memory beyond the maps"] = Figure(_extra_mib(methods[name], len(curves)), _MEMORY_MIB, unit=MIB)
+        rows.append(Measurement(name, timing, figures))
+    return rows
 
 
 def _products(curves: Tensor, aif: Tensor, threshold: float) -> partial[None]:
@@ -139,16 +125,15 @@ def _gather(series: Tensor, brain: Tensor) -> Tensor:
     return series[:, brain]
 
 
-def _extra_mib(method: partial) -> float:
+def _extra_mib(method: Run, n_voxels: int) -> float:
     """Memory of a deconvolution beyond its four maps, MiB."""
-    n_voxels = len(method.args[0])
     return peak_memory_mib(method) - 4 * 4 * n_voxels / 2**20
 
 
-def time_stages(path: Path, repeats: int) -> dict[str, float]:
-    """Median process time in ms of each stage from a file to the maps."""
+def time_stages(path: Path, repeats: int) -> dict[str, Timing]:
+    """Process time of each stage from a file to the maps."""
     runs = [_profile(path) for _ in range(repeats + 1)][1:]
-    return {stage: round(float(np.median([run[stage] for run in runs])), 1) for stage in runs[0]}
+    return {stage: summary([run[stage] for run in runs]) for stage in runs[0]}
 
 
 def _profile(path: Path) -> dict[str, float]:
@@ -177,31 +162,49 @@ def _spacing_mm(case: PhantomCase) -> tuple[float, float, float]:
     return float(size[0]), float(size[1]), float(size[2])
 
 
-def deconvolution_table(found: Mapping[str, Any]) -> str:
-    """The methods and floors as a table."""
-    body = []
-    for name, timing in found["timings"].items():
-        low, high = Timing(**timing).quartiles_ms
-        ratio, limit = found["times_the_floor"].get(name), found["limits"].get(name)
-        memory = found["extra_memory_mib"].get(name)
-        body.append(
-            [
-                name,
-                f"{timing['median_ms']:.1f} ({low:.1f} to {high:.1f})",
-                "–" if ratio is None else f"{ratio:.2f} (wanted: {limit:g})",
-                "–" if memory is None else f"{memory:.1f}",
-            ]
-        )
-    header = [f"{found['voxels']} voxels", "ms (quartiles)", "times its floor", "extra memory (MiB)"]
-    return markdown_table(header, body)
+def _stage_rows(stages: Mapping[str, Timing]) -> list[Measurement]:
+    total = sum(timing.median_ms for timing in stages.values())
+    return [
+        Measurement(f"file to maps: {name}", timing, {"share": Figure(100 * timing.median_ms / total, unit="%")})
+        for name, timing in stages.items()
+    ]
 
 
-def stage_table(stages: Mapping[str, float]) -> str:
-    """The stages as a table, and whether preparation takes no longer than deconvolution, with reading on both sides."""
-    total = sum(stages.values())
-    table = markdown_table(
-        ["stage", "ms", "share"], [[name, f"{value:.1f}", f"{value / total:.0%}"] for name, value in stages.items()]
+def _before_deconvolution(stages: Mapping[str, Timing]) -> str:
+    """Whether preparation takes no longer than deconvolution, with reading on both sides."""
+    before = sum(stages[name].median_ms for name in ("reading", "brain mask", "smoothing", "arterial input"))
+    limit = stages["deconvolution"].median_ms + stages["reading"].median_ms
+    return (
+        f"From a file to the maps, {before:.0f} ms pass before the deconvolution; it and reading take {limit:.0f} ms."
     )
-    before = sum(stages[name] for name in ("reading", "brain mask", "smoothing", "arterial input"))
-    limit = stages["deconvolution"] + stages["reading"]
-    return f"{table}\n\nbefore the deconvolution: {before:.0f} ms; deconvolution and reading: {limit:.0f} ms"
+
+
+def _scaling(curves: Tensor, aif: Tensor, settings: Settings) -> list[Scaling]:
+    """Against voxels, and against frames."""
+    parts = (0.25, 1.0) if settings.quick else (0.125, 0.25, 0.5, 1.0)
+    sizes = [int(part * len(curves)) for part in parts]
+    frames = [int(part * len(aif)) for part in ((0.5, 1.0) if settings.quick else (0.4, 0.6, 0.8, 1.0))]
+    return [
+        _grown("voxels", sizes, [(curves[:size], aif) for size in sizes], settings),
+        _grown("frames", frames, [(curves[:, :count].contiguous(), aif[:count]) for count in frames], settings),
+    ]
+
+
+def _grown(axis: str, points: list[int], inputs: list[tuple[Tensor, Tensor]], settings: Settings) -> Scaling:
+    runs = {
+        f"{name} {point}": partial(deconvolve, *given, INTERVAL_S, method=name)
+        for name in METHODS
+        for point, given in zip(points, inputs, strict=True)
+    }
+    timings = alternate(runs, min(settings.repeats, 3))
+    return Scaling(
+        axis,
+        points,
+        {name: [timings[f"{name} {point}"].median_ms for point in points] for name in METHODS},
+        {
+            name: [
+                _extra_mib(runs[f"{name} {point}"], len(given[0])) for point, given in zip(points, inputs, strict=True)
+            ]
+            for name in METHODS
+        },
+    )
