@@ -21,7 +21,6 @@ from torch import Tensor
 from scripts.io import load_case, write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
 from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD, Method
-from scripts.perfusion.denoising import denoise, principal_curves
 from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM
 from scripts.perfusion.smoothing import MaskedGrid
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
@@ -42,9 +41,9 @@ _MEMORY_MIB = 20.0
 _STAGES = {
     "reading": ("load_case",),
     "brain mask": ("brain_mask", "away_from_bone"),
-    "smoothing": ("curves", "smooth_within", "__init__"),
+    "smoothing": ("curves", "smooth_within", "__init__", "to_basis", "tissue_guide", "smoothed", "from_basis"),
     "arterial input": ("arrival_frame", "find_arterial_input", "vessel_mask"),
-    "deconvolution": ("deconvolve",),
+    "deconvolution": ("deconvolve", "tissue_delay"),
 }
 """Functions that make up each stage; what else `perfusion_maps` calls is the rest."""
 
@@ -80,14 +79,13 @@ def simulated_case(matrix: int) -> PhantomCase:
 
 
 def _prepared(case: PhantomCase) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Smooth curves (voxels, frames) and arterial input as `perfusion_maps` makes them; the series and the brain."""
+    """Smoothed enhancement (voxels, frames) and arterial input in HU; the series and the brain."""
     series = torch.from_numpy(case.series.hu).float()
     spacing_mm = _spacing_mm(case)
     maps = perfusion_maps(series, INTERVAL_S, spacing_mm)
-    grid, aif = MaskedGrid(maps.brain), maps.arterial.aif_hu
-    basis = principal_curves(grid.curves(series, DEFAULT_SMOOTHING_MM, spacing_mm, source=maps.tissue))
-    smooth = denoise(grid.curves(series), grid, basis, DEFAULT_SMOOTHING_MM, spacing_mm, maps.tissue)
-    return (smooth - smooth[: maps.n_baseline].mean(dim=0)).T, aif, series, maps.brain
+    curves = MaskedGrid(maps.brain).curves(series, DEFAULT_SMOOTHING_MM, spacing_mm, source=maps.tissue)
+    enhancement = curves - curves[: maps.n_baseline].mean(dim=0)
+    return enhancement.T, maps.arterial.aif_hu, series, maps.brain
 
 
 def time_methods(curves: Tensor, aif: Tensor, series: Tensor, brain: Tensor, repeats: int) -> list[Measurement]:
@@ -186,7 +184,7 @@ def _scaling(curves: Tensor, aif: Tensor, settings: Settings) -> list[Scaling]:
     frames = [int(part * len(aif)) for part in ((0.5, 1.0) if settings.quick else (0.4, 0.6, 0.8, 1.0))]
     return [
         _grown("voxels", sizes, [(curves[:size], aif) for size in sizes], settings),
-        _grown("frames", frames, [(curves[:, :count].contiguous(), aif[:count]) for count in frames], settings),
+        _grown("frames", frames, [(curves[:, :count], aif[:count]) for count in frames], settings),
     ]
 
 

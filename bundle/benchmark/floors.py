@@ -106,8 +106,10 @@ def _fastest_s(function: Callable[[], object], device: torch.device) -> float:
     return min(run_ms(function, device) for _ in range(_REPEATS)) / 1000
 
 
-def convolutions_alone(network: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32) -> Callable[[], None]:
-    """A function that runs a network's convolutions and nothing else: the same shapes, channels-last, without gradient.
+def convolutions_alone(
+    network: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32, *, backward: bool = False
+) -> Run:
+    """A function that runs a network's convolutions and nothing else: the same shapes, channels-last.
 
     To be timed beside the network: the time of the convolutions is the limit of what all else can be brought to.
 
@@ -115,11 +117,12 @@ def convolutions_alone(network: nn.Module, image: Tensor, dtype: torch.dtype = t
         network: may hold convolutions and transposed convolutions; one that is called twice counts twice.
         image: the network's input; the sizes of all feature maps follow from it.
         dtype: of weights and feature maps.
+        backward: take their gradients too, the input's where the network does.
     """
-    calls: list[tuple[Convolution, torch.Size]] = []
+    calls: list[tuple[Convolution, torch.Size, bool]] = []
 
     def collect(module: Convolution, inputs: tuple[Tensor, ...]) -> None:
-        calls.append((module, inputs[0].shape))
+        calls.append((module, inputs[0].shape, inputs[0].requires_grad))
 
     handles = [
         module.register_forward_pre_hook(collect)
@@ -127,23 +130,35 @@ def convolutions_alone(network: nn.Module, image: Tensor, dtype: torch.dtype = t
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
     ]
     try:
-        with torch.inference_mode():
+        with torch.set_grad_enabled(backward):
             network(image)
     finally:
         for handle in handles:
             handle.remove()
     inputs = {
         shape: torch.rand(shape, device=image.device).to(dtype, memory_format=torch.channels_last)
-        for shape in {shape for _, shape in calls}
+        for shape in {shape for _, shape, _ in calls}
     }
-    runs = [partial(_convolution(module, dtype), inputs[shape]) for module, shape in calls]
+    runs = [
+        partial(_run_convolution, _convolution(module, dtype), inputs[shape], backward, needs_grad)
+        for module, shape, needs_grad in calls
+    ]
     return partial(_run_all, runs)
 
 
 def _run_all(runs: Sequence[Run]) -> None:
-    with torch.inference_mode():
-        for run in runs:
-            run()
+    for run in runs:
+        run()
+
+
+def _run_convolution(module: nn.Module, x: Tensor, backward: bool, input_gradient: bool) -> None:
+    if not backward:
+        with torch.inference_mode():
+            module(x)
+        return
+    leaf = x.detach().requires_grad_(input_gradient)
+    y = module(leaf)
+    torch.autograd.grad(y, [leaf] * input_gradient + list(module.parameters()), y.detach())
 
 
 def _convolution(module: Convolution, dtype: torch.dtype) -> nn.Module:
