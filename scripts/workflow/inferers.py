@@ -13,7 +13,20 @@ import torch
 from monai.inferers import Inferer, SimpleInferer, SliceInferer
 from torch import nn
 
+from ..networks.inference_form import inference_form
 from ..networks.outputs import TrainingOutputs, WithSynthesis
+
+
+def _for_inference(network: Callable[..., Any], amp: bool, mirror: bool) -> WithSynthesis:
+    """The network as it is to be run on a case: where nothing is learned, in the form that takes less time.
+
+    The form is made anew for each case, and so of the weights as they are, whoever changed them and how. That takes two
+    or three percent of the time of the case.
+    """
+    wrapped = WithSynthesis(cast(nn.Module, network), amp, mirror)
+    if not (wrapped.network.training or torch.is_grad_enabled()):
+        wrapped.network = inference_form(wrapped.network, torch.bfloat16 if amp else torch.float32)
+    return wrapped
 
 
 class LesionInferer(SliceInferer):
@@ -33,7 +46,7 @@ class LesionInferer(SliceInferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Map ``inputs`` (1, C, H, W, D) to (1, 2 or 3, H, W, D): logits and, where there is one, the pseudo-DWI."""
-        return super().__call__(inputs, WithSynthesis(cast(nn.Module, network), self.amp, self.mirror), *args, **kwargs)
+        return super().__call__(inputs, _for_inference(network, self.amp, self.mirror), *args, **kwargs)
 
 
 class TrainingInferer(SimpleInferer):
@@ -71,4 +84,4 @@ class VolumeInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Map ``inputs`` (N, C, H, W, D) to the logits (N, 2, H, W, D)."""
-        return WithSynthesis(cast(nn.Module, network), self.amp, self.mirror)(inputs, *args, **kwargs)
+        return _for_inference(network, self.amp, self.mirror)(inputs, *args, **kwargs)

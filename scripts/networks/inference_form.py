@@ -1,0 +1,102 @@
+"""The form in which a network is run when nothing is learned: the same function, of fewer and lighter operations.
+
+A batch normalisation in evaluation is an affine map of each channel, so the convolution before it can do it. What is
+computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import chain, pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TRANSPOSED = _CONVOLUTIONS[3:]
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Another network for inference alone, which gives what ``network`` gives in evaluation.
+
+    It is made of the weights as they are now, and does not follow when they change.
+
+    Args:
+        network: stays as it is. In the other one a batch normalisation that comes right after a convolution in an
+            ``nn.Sequential``, however nested, is folded into it, unless one of them is used elsewhere too.
+        dtype: of the weights of convolutions and linear layers. With ``torch.bfloat16`` it is to be run under autocast,
+            which takes care of all else: normalisations keep float32 parameters and statistics.
+
+    Returns:
+        A network in evaluation mode, which shares with ``network`` the weights that both have. A TorchScript module is
+        returned as it is: its graph is fixed.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        return network
+    weights = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+    form = deepcopy(network, weights)  # copies the modules, and no weight
+    with torch.no_grad():
+        _fold_normalisations(form)
+        if dtype != torch.float32:
+            _convert_weights(form, dtype)
+    return form.eval()
+
+
+def _fold_normalisations(network: nn.Module) -> None:
+    uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    for sequence in [module for module in network.modules() if _is_sequence(module)]:
+        for (_, _, first), (parent, name, second) in pairwise(list(_in_order(sequence))):
+            if _is_foldable(first, second) and uses[id(first)] == uses[id(second)] == 1:
+                _fold(first, second)
+                parent.add_module(name, nn.Identity())
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    """Whether the children are run one after the other, and nothing else is done."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """What a sequence runs: each module with its parent and its name there, those of inner sequences among them."""
+    for name, module in sequence._modules.items():  # `named_children` leaves out a second use of the same module
+        if module is not None and _is_sequence(module):
+            yield from _in_order(module)
+        elif module is not None:
+            yield sequence, name, module
+
+
+def _is_foldable(first: nn.Module, second: nn.Module) -> bool:
+    """Whether these are a convolution and its normalisation, by their exact types: a subclass may do more."""
+    return (
+        type(first) in _CONVOLUTIONS
+        and type(second) in _BATCH_NORMS
+        and second.running_mean is not None
+        and not (_hooks(first) or _hooks(second))
+    )
+
+
+def _hooks(module: nn.Module) -> tuple[Any, ...]:
+    return (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+
+
+def _fold(convolution: Any, norm: Any) -> None:
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=type(convolution) in _TRANSPOSED,
+    )
+
+
+def _convert_weights(network: nn.Module, dtype: torch.dtype) -> None:
+    for module in network.modules():
+        if type(module) in (*_CONVOLUTIONS, nn.Linear):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                module.register_parameter(name, nn.Parameter(weight.to(dtype), requires_grad=False))
