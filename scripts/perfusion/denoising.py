@@ -1,16 +1,15 @@
-"""Removal of noise from curves: few principal components, each smoothed along the anatomy."""
+"""Removal of noise from curves: the few principal components that tissue needs, whose coefficients can be smoothed.
+
+To smooth the coefficients costs less than to smooth all frames and is the same.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .guided import guided_smooth, tissue_guide
-from .smoothing import MaskedGrid, Spacing
-
 DEFAULT_COMPONENTS = 5
 _VOXELS_AT_ONCE = 16384
-_SURROUNDINGS_MM = 2.0
 
 
 def principal_curves(curves: Tensor, n_components: int = DEFAULT_COMPONENTS) -> tuple[Tensor, Tensor]:
@@ -31,34 +30,19 @@ def principal_curves(curves: Tensor, n_components: int = DEFAULT_COMPONENTS) -> 
     return common, vectors[:, -n_components:].to(curves.dtype)
 
 
-def denoise(
-    curves: Tensor,
-    grid: MaskedGrid,
-    basis: tuple[Tensor, Tensor],
-    smoothing_mm: float,
-    spacing_mm: Spacing,
-    source: Tensor,
-) -> Tensor:
-    """Replace, in place, curves (T, N) by their part in a basis, smoothed along the anatomy; returns the curves.
-
-    Only the few coefficients of the basis are smoothed, which costs less than to smooth all frames and is the same.
-
-    Args:
-        curves: (T, N) attenuation as measured.
-        grid: where the N voxels lie.
-        basis: see `principal_curves`.
-        smoothing_mm: see `guided_smooth`.
-        spacing_mm: voxel size along H, W and D.
-        source: boolean (H, W, D), the brain without its vessels.
-    """
+def to_basis(curves: Tensor, basis: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Coefficients (K, N) of curves (T, N) in a basis, and their means over time (N,)."""
     common, vectors = basis
     level = curves.mean(dim=0)
-    coefficients = vectors.T @ curves - (vectors.T @ common)[:, None] - vectors.sum(dim=0)[:, None] * level
-    guide_hu = tissue_guide(grid, level, max(smoothing_mm, _SURROUNDINGS_MM), spacing_mm, source)
-    smooth = guided_smooth(grid, coefficients, guide_hu, smoothing_mm, spacing_mm, source)
-    for start in range(0, curves.shape[1], _VOXELS_AT_ONCE):
+    return vectors.T @ curves - (vectors.T @ common)[:, None] - vectors.sum(dim=0)[:, None] * level, level
+
+
+def from_basis(coefficients: Tensor, level: Tensor, basis: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
+    """The curves (T, N) that coefficients and means over time stand for, written to `out`."""
+    common, vectors = basis
+    for start in range(0, out.shape[1], _VOXELS_AT_ONCE):
         part = slice(start, start + _VOXELS_AT_ONCE)
-        curves[:, part] = vectors @ smooth[:, part]
-    curves += common[:, None]
-    curves += level
-    return curves
+        out[:, part] = vectors @ coefficients[:, part]
+    out += common[:, None]
+    out += level
+    return out

@@ -12,16 +12,19 @@ from .arterial_input import AifSource, ArterialInput, find_arterial_input, given
 from .brain import away_from_bone, brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
-from .denoising import denoise, principal_curves
+from .delay import tissue_delay
+from .denoising import from_basis, principal_curves, to_basis
 from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .frames import mean_over_time
-from .lateness import interpolate, tmax_lateness
+from .guided import guided_smooth, tissue_guide
 from .motion import correct_motion
 from .residual_motion import remove_residual_motion
 from .smoothing import MaskedGrid, Spacing, smooth_within
 
 DEFAULT_SMOOTHING_MM = 3.5
 _BASIS_SMOOTHING_MM = 2.0
+_GUIDE_SMOOTHING_MM = 2.0  # at least
+_DELAY_SMOOTHING, _TMAX_SMOOTHING = 0.7, 0.3  # of the smoothing: arrival changes abruptly where territories meet
 _FLUID_SMOOTHING_MM = 1.0
 _HEAD_RADIUS_MM = 70.0
 
@@ -39,7 +42,7 @@ class PerfusionVolumes(NamedTuple):
     mtt: Tensor
     """Mean transit time, s."""
     tmax: Tensor
-    """Time at which the residue function is largest, without what truncation adds (`tmax_lateness`), s; not below 0."""
+    """Time at which the residue function is largest, by models (`tissue_delay`), s; not below 0."""
     ttp: Tensor
     """Time from the first frame to the peak of the tissue curve, s."""
     baseline: Tensor
@@ -120,7 +123,15 @@ def perfusion_maps(
     motion = remove_residual_motion(smooth, grid, n_baseline, spacing_mm)
     basis = principal_curves(smooth)
     del smooth
-    curves = denoise(grid.curves(series), grid, basis, smoothing_mm, spacing_mm, brain & ~vessels)
+    curves = grid.curves(series)
+    coefficients, level = to_basis(curves, basis)
+    guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, brain & ~vessels)
+
+    def smoothed(share: float) -> Tensor:
+        return guided_smooth(grid, coefficients, guide_hu, share * smoothing_mm, spacing_mm, brain & ~vessels)
+
+    tmax = tissue_delay(smoothed(_DELAY_SMOOTHING), basis, arterial.aif_hu, interval_s)
+    from_basis(smoothed(1.0), level, basis, out=curves)
     baseline = subtract_baseline(curves, n_baseline)
     maps = deconvolve(
         curves.T,
@@ -132,8 +143,7 @@ def perfusion_maps(
         density_g_ml=density_g_ml,
         hematocrit_factor=hematocrit_factor,
     )
-    tmax = _tmax(curves, arterial.aif_hu, interval_s)
-    tmax = _mean_by_flow(tmax, maps.cbf, grid, smoothing_mm, spacing_mm, tissue)
+    tmax = _mean_by_flow(tmax, maps.cbf, grid, _TMAX_SMOOTHING * smoothing_mm, spacing_mm, tissue)
     ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
     perfused = ~grid.curves(fluid[None])[0].bool()
     values = [torch.where(perfused, value, 0.0) for value in (maps.cbf, maps.cbv, maps.mtt, tmax, ttp)]
@@ -154,12 +164,6 @@ def perfusion_maps(
         motion_mm=motion_mm,
         noise_ratio=noise_ratio,
     )
-
-
-def _tmax(curves: Tensor, aif: Tensor, dt_s: float) -> Tensor:
-    """Tmax (N,) in s of curves (T, N), not below zero, with one truncation for all, whose lateness is known."""
-    found = deconvolve(curves.T, aif, dt_s, method="bcsvd")
-    return (found.tmax - interpolate(found.mtt, *tmax_lateness(aif, dt_s))).clamp_min(0)
 
 
 def _mean_by_flow(
