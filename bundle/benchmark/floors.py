@@ -119,6 +119,7 @@ def convolutions_alone(
         dtype: of weights and feature maps.
         backward: take their gradients too, the input's where the network does.
     """
+    network = deepcopy(network).eval()  # a training network's running statistics must not change
     calls: list[tuple[Convolution, torch.Size, bool]] = []
 
     def collect(module: Convolution, inputs: tuple[Tensor, ...]) -> None:
@@ -129,12 +130,10 @@ def convolutions_alone(
         for module in network.modules()
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
     ]
-    try:
-        with torch.set_grad_enabled(backward):
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.set_grad_enabled(backward):
+        network(image)
+    for handle in handles:
+        handle.remove()
     inputs = {
         shape: torch.rand(shape, device=image.device).to(dtype, memory_format=torch.channels_last)
         for shape in {shape for _, shape, _ in calls}
