@@ -14,7 +14,7 @@ import torch
 from scripts.workflow.memory import keep_freed_memory
 
 from ..steps import ROOT, command_line, commit, machine
-from . import compare, deconvolution, normalisation, training
+from . import compare, deconvolution, inference, normalisation, training
 from .measurement import Found, Record, Settings, read_record, write_record
 from .page import describe, write_page
 from .timing import one_thread
@@ -23,6 +23,7 @@ HELP = "measure speed and memory beside what the machine can do at best"
 
 BENCHMARKS: dict[str, ModuleType] = {
     "normalisation": normalisation,
+    "inference": inference,
     "training": training,
     "deconvolution": deconvolution,
 }

@@ -44,13 +44,17 @@ def measure(settings: Settings) -> Found:
 
 
 def plain_switchable(x: Tensor, layer: SwitchableNorm2d) -> Tensor:
-    """Switchable normalisation as its definition reads, all in the type of ``x``; batch statistics from the batch."""
+    """Switchable normalisation as its definition reads, all in the type of ``x``."""
     mean_mix = torch.softmax(layer.mean_weight, 0).to(x.dtype)
     var_mix = torch.softmax(layer.var_weight, 0).to(x.dtype)
     mean, var = torch.zeros_like(x[:, :, :1, :1]), torch.zeros_like(x[:, :, :1, :1])
-    for index, dims in enumerate(((2, 3), (1, 2, 3), (0, 2, 3))):  # instance, layer, batch
+    from_batch = ((0, 2, 3),) if layer.training else ()
+    for index, dims in enumerate(((2, 3), (1, 2, 3), *from_batch)):  # instance, layer, batch
         mean = mean + mean_mix[index] * x.mean(dims, keepdim=True)
         var = var + var_mix[index] * x.var(dims, keepdim=True, correction=0)
+    if not layer.training:
+        mean = mean + (mean_mix[2] * layer.running_mean)[:, None, None]
+        var = var + (var_mix[2] * layer.running_var)[:, None, None]
     weight, bias = (parameter.to(x.dtype)[:, None, None] for parameter in (layer.weight, layer.bias))
     return (x - mean) / torch.sqrt(var + layer.eps) * weight + bias
 
