@@ -28,7 +28,7 @@ _SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _LARGEST_SCALE = 15.0
 _FIRST_CURVES = 5  # that set the earliest arrival, as a single one may be noise
 _TYPICAL_SHARE = 0.25  # of the best height and smoothness
-_VESSEL_SHARE = 0.06
+_VESSEL_SHARE, _VESSEL_SMOOTHING_MM = 0.07, 1.0
 _WINDOW_S = 4.0
 _PASSAGE_S = (0.0, 2.5, 5.0, 8.0)  # from the arterial to the venous peak
 
@@ -141,18 +141,30 @@ def given_arterial_input(series: Tensor, source: AifSource, n_baseline: int) -> 
     return ArterialInput(curve.clamp_min(0), mask, nothing, nowhere, 1.0)
 
 
-def vessel_mask(series: Tensor, arterial: ArterialInput, n_baseline: int, dt_s: float) -> Tensor:
+def vessel_mask(
+    series: Tensor, grid: MaskedGrid, arterial: ArterialInput, n_baseline: int, dt_s: float, spacing_mm: Spacing
+) -> Tensor:
     """Voxels (H, W, D) that hold too much blood for tissue, from the passage of the bolus through arteries and veins.
 
-    Tissue holds a few per cent of blood and spreads the bolus, so its enhancement stays below 6 % of the artery's.
-    Means over short windows are looked at rather than single frames, whose largest would be noise.
+    Tissue holds a few per cent of blood and spreads the bolus, so its enhancement stays below 7 % of the artery's.
+    Means over short windows and a millimetre are looked at, as the largest of single values would be noise: what is
+    left over would then be voxels whose noise is low just there, and the mean of their curves would fall.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        grid: the voxels to look at.
+        arterial: the arterial input function.
+        n_baseline: frames before contrast arrives.
+        dt_s: time between frames in s.
+        spacing_mm: voxel size along H, W and D.
     """
     baseline = mean_over_time(series[:n_baseline])
     peak = int(arterial.aif_hu.argmax())
     half = max(1, round(_WINDOW_S / dt_s / 2))
     centres = {min(peak + round(lag_s / dt_s), len(series) - 1) for lag_s in _PASSAGE_S}
     windows = [mean_over_time(series[max(0, centre - half) : centre + half + 1]) for centre in sorted(centres)]
-    return torch.stack(windows).amax(dim=0) - baseline > _VESSEL_SHARE * float(arterial.aif_hu[peak])
+    rise = grid.curves(torch.stack(windows) - baseline, _VESSEL_SMOOTHING_MM, spacing_mm).amax(dim=0)
+    return grid.volume(rise) > _VESSEL_SHARE * float(arterial.aif_hu[peak])
 
 
 def _given_voxels(series: Tensor, source: AifSource) -> Tensor:

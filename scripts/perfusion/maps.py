@@ -114,7 +114,7 @@ def perfusion_maps(
     else:
         arterial = given_arterial_input(series, aif, n_baseline)
     grid = MaskedGrid(brain)
-    vessels = brain & vessel_mask(series, arterial, n_baseline, interval_s)
+    vessels = vessel_mask(series, grid, arterial, n_baseline, interval_s, spacing_mm)
     unenhanced = smooth_within(mean_over_time(series[:n_baseline]), brain, _FLUID_SMOOTHING_MM, spacing_mm)
     fluid = fluid_mask(unenhanced, brain & ~vessels)
     tissue = brain & ~vessels & ~fluid

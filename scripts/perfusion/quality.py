@@ -44,6 +44,8 @@ class QualityLimits:
     far has left its slices, too."""
     noise_ratio: float = 0.5
     """Standard deviation of the noise of the smoothed curves over the mean tissue peak."""
+    drowned_noise_ratio: float = 2.0
+    """The same, above which tissue shows no passage of contrast that could be read."""
     brain_ml: float = 150.0
     """Volume of brain in the image."""
     no_contrast_hu: float = 8.0
@@ -105,7 +107,8 @@ def check_quality(
         _above("partial_volume_aif", arterial.scale, limits.partial_volume_scale, "fold"),
         _above("motion", moved_mm, limits.large_motion_mm, "mm")
         or _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
-        _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
+        _above("noise", maps.noise_ratio, limits.drowned_noise_ratio, "of the tissue's peak", fatal=True)
+        or _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
         _below("small_coverage", volume_ml, limits.brain_ml, "ml"),
     ]
     return [warning for warning in found if warning is not None]
@@ -133,8 +136,8 @@ def refuse_unusable(warnings: Sequence[QualityWarning]) -> None:
         raise ValueError(f"series must show the passage of contrast, got {'; '.join(fatal)}")
 
 
-def _above(name: str, value: float, limit: float, unit: str) -> QualityWarning | None:
-    return QualityWarning(name, value, limit, unit) if value > limit else None
+def _above(name: str, value: float, limit: float, unit: str, fatal: bool = False) -> QualityWarning | None:
+    return QualityWarning(name, value, limit, unit, fatal) if value > limit else None
 
 
 def _below(name: str, value: float, limit: float, unit: str, fatal: bool = False) -> QualityWarning | None:

@@ -82,6 +82,26 @@ def test_maps_on_disk_show_the_flow_that_went_in(results: Path) -> None:
     assert not any(array(results, name)[~brain].any() for name in MAPS)
 
 
+def test_storage_changes_nothing_but_the_grid(series: np.ndarray, results: Path, tmp_path: Path) -> None:
+    """The same head as scaled int16, with its axes the other way round and tilted in space."""
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]]
+    affine = tilt @ np.diag([SPACING_MM[0], SPACING_MM[1], SPACING_MM[2], 1.0])
+    image = nib.Nifti1Image(series[::-1, ::-1], affine)
+    image.header.set_data_dtype(np.int16)  # nibabel chooses slope and intercept
+    image.header.set_xyzt_units("mm", "msec")
+    image.header["pixdim"][4] = 1000
+    path = tmp_path / "patient.nii.gz"
+    nib.save(image, path)
+    assert main([str(path), "--out", str(tmp_path / "out"), "--smoothing_mm", "3"]) == 0
+    for name, tolerance in {"cbf": 1.0, "cbv": 0.1, "tmax": 0.1}.items():
+        difference = np.abs(array(tmp_path / "out", name)[::-1, ::-1] - array(results, name))
+        assert np.quantile(difference, 0.99) < tolerance
+    sides = [json.loads((folder / "summary.json").read_text())["side"] for folder in (results, tmp_path / "out")]
+    assert sides == ["right", "right"]
+    assert nib.load(tmp_path / "out" / "patient_cbf.nii.gz").affine == pytest.approx(affine)
+
+
 def test_summary_has_the_numbers_of_the_masks(results: Path) -> None:
     found, (_, brain, artery) = summary(results), head(stripped=True)
     core, delay = array(results, "core") > 0, array(results, "delay") > 0

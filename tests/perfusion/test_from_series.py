@@ -17,7 +17,9 @@ from scripts.perfusion import (
     perfusion_maps,
     read_maps,
 )
+from scripts.perfusion.arterial_input import given_arterial_input, vessel_mask
 from scripts.perfusion.enhancement import even_frames
+from scripts.perfusion.quality import refuse_unusable
 from scripts.perfusion.reading import right_side
 from scripts.perfusion.smoothing import MaskedGrid, smooth_within
 
@@ -132,6 +134,27 @@ def test_quality_names_what_is_wrong_with_the_number(maps: PerfusionVolumes) -> 
     found = {w.name: w for w in check_quality(late, perfusion_maps(late, 1.0, SPACING_MM), SPACING_MM)}
     assert found["late_contrast"].value == pytest.approx(32, abs=2)
     assert "late_contrast: 3" in str(found["late_contrast"])
+
+
+def test_a_series_of_noise_is_refused(maps: PerfusionVolumes) -> None:
+    series, _, _ = head(stripped=False)
+    warnings = check_quality(series, maps._replace(noise_ratio=2.5), SPACING_MM)
+    with pytest.raises(ValueError, match="noise: 2.5 of the tissue's peak"):
+        refuse_unusable(warnings)
+    refuse_unusable(check_quality(series, maps._replace(noise_ratio=1.5), SPACING_MM))
+
+
+def test_noise_does_not_make_vessels_of_tissue() -> None:
+    generator = torch.Generator().manual_seed(0)
+    curve = 130 * torch.exp(-0.5 * ((torch.arange(30) - 12) / 3.0) ** 2)
+    series = 35 + 0.035 * curve[:, None, None, None] + 6 * torch.randn(30, 200, 200, 1, generator=generator)
+    series[:, 90:100, 90:100] += curve[:, None, None, None] / 2
+    inside = torch.ones(200, 200, 1, dtype=torch.bool)
+    arterial = given_arterial_input(series, curve, 4)
+    vessels = vessel_mask(series, MaskedGrid(inside), arterial, 4, 2.0, (0.45, 0.45, 8.0))
+    assert vessels[92:98, 92:98].all()
+    vessels[80:110, 80:110] = False
+    assert float(vessels.float().mean()) < 0.01
 
 
 def test_reading_finds_side_core_and_ratios() -> None:
