@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _aten = torch.ops.aten
+_PART_BYTES = 2**21  # of a product that is held beside the result: small beside it, large beside a call's overhead
 
 
 def _statistics_dtype(x: Tensor) -> torch.dtype:
@@ -94,11 +95,23 @@ def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Ten
     if _broadcasts(x):
         torch.addcmul(_pixels(shift), x, _pixels(slope), out=grad_x)
         return grad_x.addcmul_(grad_y, _pixels(scale))
-    no_shift = torch.zeros_like(shift)
-    scaled = torch.empty_like(_items(x)[0])
-    parts = zip(_items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift, no_shift), strict=True)
-    for item, grad, out, (a, p, q, zero) in parts:
-        _channel_affine(item, p, q, out)
-        _channel_affine(grad, a, zero, scaled)
-        out.add_(scaled)
+    rows = _rows(x, scale, slope, shift)
+    channels_last = _memory_format(x) == torch.channels_last
+    for item, grad, out, coefficients in zip(_items(x), _items(grad_y), _items(grad_x), rows, strict=True):
+        for part in _parts(item, dim=2 if channels_last else 1):
+            a, p, q = coefficients if channels_last else (c[part[1]] for c in coefficients)
+            _channel_affine(item[part], p, q, out[part])
+            _add_product(out[part], grad[part], a)
     return grad_x
+
+
+def _add_product(out: Tensor, x: Tensor, scale: Tensor) -> None:
+    product = torch.empty_like(x)
+    _channel_affine(x, scale, torch.zeros_like(scale), product)
+    out.add_(product)
+
+
+def _parts(x: Tensor, dim: int) -> list[tuple[slice, ...]]:
+    """Indices that cut a tensor along a dimension into parts of at most ``_PART_BYTES``, where that is possible."""
+    size = max(1, _PART_BYTES * x.shape[dim] // x.nbytes)
+    return [(slice(None),) * dim + (slice(start, start + size),) for start in range(0, x.shape[dim], size)]

@@ -8,7 +8,7 @@ from monai.networks.layers.factories import Norm
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
 
-from scripts.networks import SwitchableNorm2d
+from scripts.networks import SwitchableNorm2d, moment_kernels
 from scripts.networks.switchable_norm import plain_switchable_norm
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -125,6 +125,21 @@ def test_gradients_equal_plain_form(memory_format, training):
     fused = torch.autograd.grad(layer(x), inputs, grad)
     for ours, other in zip(fused, torch.autograd.grad(plain(layer, x), inputs, grad), strict=True):
         torch.testing.assert_close(ours, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("part_bytes", [1, 1000, 3000])
+def test_gradients_do_not_depend_on_the_parts(part_bytes, dtype, memory_format, monkeypatch):
+    """Large tensors are worked on in parts, the last of which is smaller."""
+    torch.manual_seed(0)
+    layer = random_layer(6)
+    x = (torch.randn(2, 6, 13, 8) + 2).to(dtype, memory_format=memory_format).requires_grad_()
+    grad = torch.randn(2, 6, 13, 8).to(dtype, memory_format=memory_format)
+    (whole,) = torch.autograd.grad(layer(x), x, grad)
+    monkeypatch.setattr(moment_kernels, "_PART_BYTES", part_bytes)
+    (parts,) = torch.autograd.grad(layer(x), x, grad)
+    assert torch.equal(parts, whole)
 
 
 def test_gradient_of_parameters_alone():
