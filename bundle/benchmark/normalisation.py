@@ -84,9 +84,13 @@ def _training_rows(shape: Sequence[int], dtype: torch.dtype, settings: Settings)
         if name == "ours":
             figures[TIMES_BATCH_NORM] = Figure(_ratio(timings, name, "BatchNorm2d"), 1.5 if half else 1.3)
             figures[TIMES_FASTER] = Figure(_ratio(timings, "plain", name), None if half else 10.0, True)
-        if name in ("ours", "plain"):
-            difference = _difference(_step(functions[name][0], x, grad_y, layer)[:2], expected)
-            figures[DIFFERENCE] = Figure(difference, 1e-2 if half and name == "ours" else None, unit="")
+        if name != "BatchNorm2d":
+            found = _step(functions[name][0], x, grad_y, layer)[:2]
+            lost = float((~found[0].isfinite()).float().mean())
+            figures["not finite"] = Figure(100 * lost, 0.0 if name == "ours" else None, unit="%")
+            if lost == 0:
+                difference = _difference(found, expected)
+                figures[DIFFERENCE] = Figure(difference, 1e-2 if half and name == "ours" else None, unit="")
         rows.append(Measurement(f"{prefix}: {name}", timings[name], figures))
     rows.append(floor_row(f"{prefix}: floor", floor_ms))
     return rows

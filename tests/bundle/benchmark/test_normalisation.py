@@ -21,3 +21,12 @@ def test_the_plain_form_is_the_layer_in_training(device):
     grad = torch.randn_like(x)
     for a, b in zip(torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(plain, inputs, grad), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_the_plain_form_is_the_layer_in_evaluation():
+    torch.manual_seed(0)
+    layer = SwitchableNorm2d(5).eval()
+    layer.running_mean.normal_()
+    layer.running_var.uniform_(0.5, 2)
+    x = torch.randn(3, 5, 6, 7) + 2
+    torch.testing.assert_close(layer(x), plain_switchable(x, layer), atol=1e-5, rtol=1e-5)
