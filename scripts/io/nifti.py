@@ -202,7 +202,8 @@ def _read_raw(file: Path, image: nib.Nifti1Image) -> NDArray:
         stream.read(int(_proxy(image).offset))
         filled = 0
         while filled < len(buffer):
-            count = stream.readinto(buffer[filled:])
+            # Piece by piece: a gzip file makes an object of as many bytes as it is asked for, and copies that.
+            count = stream.readinto(buffer[filled : filled + _CHUNK_BYTES])
             if not count:
                 raise EOFError(f"{len(buffer) - filled} of {len(buffer)} bytes missing")
             filled += count

@@ -6,8 +6,8 @@ computed in bfloat16 under autocast needs no float32 weights, whose conversion e
 
 from collections import Counter
 from collections.abc import Iterator
-from copy import deepcopy
-from itertools import chain, pairwise
+from copy import copy
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,13 +36,23 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     """
     if isinstance(network, torch.jit.ScriptModule):
         return network
-    weights = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
-    form = deepcopy(network, weights)  # copies the modules, and no weight
+    form = _copied(network, {})
     with torch.no_grad():
         _fold_normalisations(form)
         if dtype != torch.float32:
             _convert_weights(form, dtype)
     return form.eval()
+
+
+def _copied(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
+    """The tree of modules anew, around the same tensors; a tenth of the time of ``copy.deepcopy``."""
+    if id(module) not in copies:
+        copied = copies[id(module)] = copy(module)
+        copied._parameters = module._parameters.copy()
+        copied._modules = {
+            name: None if child is None else _copied(child, copies) for name, child in module._modules.items()
+        }
+    return copies[id(module)]
 
 
 def _fold_normalisations(network: nn.Module) -> None:
