@@ -15,6 +15,7 @@ from scripts.workflow.memory import keep_freed_memory
 
 from ..steps import ROOT, command_line, commit, machine
 from . import compare, deconvolution, inference, normalisation, training
+from .floors import machine_floors
 from .measurement import Found, Record, Settings, read_record, write_record
 from .page import describe, write_page
 from .timing import one_thread
@@ -98,9 +99,12 @@ def measure(names: Sequence[str], settings: Settings, out: Path, command: str) -
         raise ValueError("device: expected one that is at hand, got cuda")
     one_thread()
     keep_freed_memory()  # floors and ours alike: else the system's clearing of pages is most of what is measured
+    floors = machine_floors(settings.device, settings.quick)
     found: dict[str, Found] = {}
     for name in names:
         found[name] = BENCHMARKS[name].measure(settings)
-        record = Record(command, commit(), machine(), settings.device.type, settings.repeats, settings.quick, found)
+        record = Record(
+            command, commit(), machine(), settings.device.type, floors, settings.repeats, settings.quick, found
+        )
         write_record(out, record)
     return read_record(out)

@@ -51,7 +51,7 @@ _STAGES = {
 def measure(settings: Settings) -> Found:
     """Time and memory of the methods beside their floors, the time by stage, and how both grow."""
     case = simulated_case(64 if settings.quick else 256)
-    curves, aif, series, brain = _prepared(case)
+    curves, aif, series, brain = (tensor.to(settings.device) for tensor in _prepared(case))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.nii"
         write_nifti(path, case.series.hu.transpose(1, 2, 3, 0), case.grid.affine, dt_s=INTERVAL_S)
@@ -92,7 +92,7 @@ def time_methods(curves: Tensor, aif: Tensor, series: Tensor, brain: Tensor, rep
     """A row for each method and each part of the floors."""
     methods: dict[str, Run] = {name: partial(deconvolve, curves, aif, INTERVAL_S, method=name) for name in METHODS}
     products = {f"{name} products": _products(curves, aif, DEFAULT_THRESHOLD[name]) for name in _LIMITS}
-    timings = alternate({**methods, **products, "gather": partial(_gather, series, brain)}, repeats)
+    timings = alternate({**methods, **products, "gather": partial(_gather, series, brain)}, repeats, curves.device)
     floors_ms = {name: timings[f"{name} products"].median_ms for name in _LIMITS}
     floors_ms["bcsvd"] += timings["gather"].median_ms
     rows = []
@@ -101,7 +101,7 @@ def time_methods(curves: Tensor, aif: Tensor, series: Tensor, brain: Tensor, rep
         if name in floors_ms:
             figures[TIMES_THE_FLOOR] = Figure(timing.median_ms / floors_ms[name], _LIMITS[name])
         if name in methods:
-            figures["memory beyond the maps"] = Figure(_extra_mib(methods[name], len(curves)), _MEMORY_MIB, unit=MIB)
+            figures["memory beyond the maps"] = Figure(_extra_mib(methods[name], curves), _MEMORY_MIB, unit=MIB)
         rows.append(Measurement(name, timing, figures))
     return rows
 
@@ -110,7 +110,9 @@ def _products(curves: Tensor, aif: Tensor, threshold: float) -> partial[None]:
     """The two matrix products of a threshold, in chunks, with matrices of the right shapes."""
     size = torch.fft.rfft(aif, n=2 * len(aif)).abs()
     kept = int((size >= threshold * size.max()).sum())
-    project, residue = torch.randn(len(aif), 2 * kept), torch.randn(2 * kept, 2 * len(aif))
+    project, residue = (
+        torch.randn(shape, device=aif.device) for shape in ((len(aif), 2 * kept), (2 * kept, 2 * len(aif)))
+    )
     return partial(_multiply, curves, project, residue)
 
 
@@ -123,9 +125,9 @@ def _gather(series: Tensor, brain: Tensor) -> Tensor:
     return series[:, brain]
 
 
-def _extra_mib(method: Run, n_voxels: int) -> float:
-    """Memory of a deconvolution beyond its four maps, MiB."""
-    return peak_memory_mib(method) - 4 * 4 * n_voxels / 2**20
+def _extra_mib(method: Run, curves: Tensor) -> float:
+    """Memory of the deconvolution of some curves beyond its four maps, MiB."""
+    return peak_memory_mib(method, curves.device) - 4 * 4 * len(curves) / 2**20
 
 
 def time_stages(path: Path, repeats: int) -> dict[str, Timing]:
@@ -194,15 +196,13 @@ def _grown(axis: str, points: list[int], inputs: list[tuple[Tensor, Tensor]], se
         for name in METHODS
         for point, given in zip(points, inputs, strict=True)
     }
-    timings = alternate(runs, min(settings.repeats, 3))
+    timings = alternate(runs, min(settings.repeats, 3), settings.device)
     return Scaling(
         axis,
         points,
         {name: [timings[f"{name} {point}"].median_ms for point in points] for name in METHODS},
         {
-            name: [
-                _extra_mib(runs[f"{name} {point}"], len(given[0])) for point, given in zip(points, inputs, strict=True)
-            ]
+            name: [_extra_mib(runs[f"{name} {point}"], given[0]) for point, given in zip(points, inputs, strict=True)]
             for name in METHODS
         },
     )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +10,9 @@ from torch.nn import functional as F
 
 from .timing import CPU, Timing, alternate, run_ms
 
-COPIED_MIB = (64, 128, 256)
-MATRIX_SIZES = (512, 1024, 2048)
-CONVOLUTION_SHAPES = ((64, 64), (128, 128), (256, 32), (512, 16))
+COPIED_MIB: Sequence[int] = (64, 128, 256)
+MATRIX_SIZES: Sequence[int] = (512, 1024, 2048)
+CONVOLUTION_SHAPES: Sequence[tuple[int, int]] = ((64, 64), (128, 128), (256, 32), (512, 16))
 """Channels, and pixels along each side, of convolutions that do many operations for each value read."""
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 Run = Callable[[], object]
@@ -21,26 +20,20 @@ _COPY = "copy of {} MiB"
 _REPEATS = 5
 
 
-class Floors(NamedTuple):
-    """Best rates of a machine, in GB/s and GFLOP/s; `None` where a type is not at hand."""
+def machine_floors(device: torch.device = CPU, quick: bool = False) -> dict[str, float]:
+    """The best rates of a device in float32 and bfloat16, by what is done and the unit.
 
-    copy_gb_s: float
-    matrix_gflop_s: Mapping[str, float]
-    convolution_gflop_s: Mapping[str, float]
-
-
-def machine_floors(device: torch.device = CPU) -> Floors:
-    """Measure the best rates in float32 and bfloat16 on a device."""
-    types = (torch.float32, torch.bfloat16)
-    return Floors(
-        bandwidth(alternate(copies(device), _REPEATS, device)) / 1e9,
-        {_name(dtype): matrix_rate(dtype, device) / 1e9 for dtype in types},
-        {_name(dtype): convolution_rate(dtype, device) / 1e9 for dtype in types},
-    )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    Args:
+        device: where.
+        quick: take the smallest sizes, not the best.
+    """
+    part = slice(0, 1) if quick else slice(None)
+    rates = {"copy (GB/s)": bandwidth(alternate(copies(device, COPIED_MIB[part]), _REPEATS, device)) / 1e9}
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        rates[f"{name} matrix product (GFLOP/s)"] = matrix_rate(dtype, device, MATRIX_SIZES[part]) / 1e9
+        rates[f"{name} convolution (GFLOP/s)"] = convolution_rate(dtype, device, CONVOLUTION_SHAPES[part]) / 1e9
+    return rates
 
 
 def copies(device: torch.device = CPU, sizes_mib: Sequence[int] = COPIED_MIB) -> dict[str, Run]:

@@ -102,12 +102,24 @@ class Found(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a run of benchmarks found, and where; `found` is by the name of the benchmark."""
+    """What a run of benchmarks found, and where.
+
+    Attributes:
+        command: that ran them.
+        commit: of the repository.
+        machine: in words.
+        device: its type.
+        floors: the best rates of the machine, see :func:`bundle.benchmark.floors.machine_floors`.
+        repeats: rounds of alternating runs.
+        quick: whether the sizes were the smallest.
+        found: by the name of the benchmark.
+    """
 
     command: str
     commit: str
     machine: str
     device: str
+    floors: Mapping[str, float]
     repeats: int
     quick: bool
     found: Mapping[str, Found]

@@ -43,8 +43,10 @@ def page(record: Record, modules: dict[str, ModuleType]) -> str:
 
 
 def _preface(record: Record) -> str:
+    quick = "**A quick run at the smallest sizes: it shows that the benchmarks work, and no speed.** "
     return (
-        "Each figure is a ratio of medians, measured in one process in which the alternatives take turns; times are "
+        (quick if record.quick else "")
+        + "Each figure is a ratio of medians, measured in one process in which the alternatives take turns; times are "
         + (
             "those between events on the device. "
             if record.device != "cpu"
@@ -73,14 +75,13 @@ def _how_made(record: Record) -> str:
         f"- command: `{record.command}`; `python -m bundle benchmark compare OLD NEW` compares two of its JSON files",
         f"- commit: `{record.commit}`",
         f"- machine: {record.machine}; device: {record.device}; {record.repeats} rounds",
+        "- what it can do at best: " + "; ".join(f"{name} {value:.0f}" for name, value in record.floors.items()),
     ]
     if record.device == "cpu":
         lines.append(
             "- on a GPU nothing was measured: the benchmarks take `--device cuda` and have tests for it, which never "
             "ran for want of a GPU"
         )
-    if record.quick:
-        lines.append("- **a quick run at the smallest sizes**: it shows that the benchmarks work, and no speed")
     return "\n".join(lines)
 
 

@@ -86,5 +86,5 @@ def test_convolutions_take_less_than_the_network():
 @cuda
 def test_floors_of_a_gpu():
     found = machine_floors(torch.device("cuda"))
-    assert found.copy_gb_s > 50
-    assert found.matrix_gflop_s["bfloat16"] > found.matrix_gflop_s["float32"] > 100
+    assert found["copy (GB/s)"] > 50
+    assert found["bfloat16 matrix product (GFLOP/s)"] > found["float32 matrix product (GFLOP/s)"] > 100

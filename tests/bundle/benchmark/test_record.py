@@ -19,7 +19,15 @@ def record(ratio=1.5, difference=1e-3, **changes):
     }
     rows = [Measurement("ours", Timing(3.0, (2.5, 4.0)), figures), Measurement("waiting", None, {})]
     found = Found(rows, [Scaling("slices", [1, 2], {"ours": [1.0, 2.0]}, {"ours": [3.0, 4.0]})], ["A note."])
-    values = {"command": "c", "commit": "0", "machine": "m", "device": "cpu", "repeats": 3, "quick": False}
+    values = {
+        "command": "c",
+        "commit": "0",
+        "machine": "m",
+        "device": "cpu",
+        "floors": {"copy (GB/s)": 20.0},
+        "repeats": 3,
+        "quick": False,
+    }
     return Record(**(values | changes), found={"fake": found})
 
 
@@ -97,7 +105,10 @@ def test_the_page_shows_limits_and_what_misses_them(tmp_path):
     assert "| waiting | – | – | – | – |" in text
     assert "What is measured." in text
     assert "- A note." in text
+    assert "copy (GB/s) 20" in text
     assert "on a GPU nothing was measured" in text
+    assert "A quick run" not in text
+    assert "A quick run" in page(record(quick=True), {"fake": fake_module()})
     assert "on a GPU nothing was measured" not in page(record(device="cuda"), {"fake": fake_module()})
 
 
