@@ -14,7 +14,7 @@ import torch
 from scripts.workflow.memory import keep_freed_memory
 
 from ..steps import ROOT, command_line, commit, machine
-from . import compare, deconvolution, inference, normalisation, training
+from . import compare, deconvolution, inference, loading, normalisation, phantom, training
 from .floors import machine_floors
 from .measurement import Found, Record, Settings, read_record, write_record
 from .page import describe, write_page
@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "inference": inference,
     "training": training,
     "deconvolution": deconvolution,
+    "loading": loading,
+    "phantom": phantom,
 }
 
 

@@ -1,9 +1,10 @@
 """A case of 8 slices of 256 x 256 pixels through `LesionInferer`, and a case from its file to its mask.
 
-The floor is the convolutions of the network alone, slice by slice in the same type and channels-last. The plain form is
-MONAI's `SliceInferer` in float32 and contiguous tensors, with every normalisation as a layer of its own and the plain
-form of switchable normalisation. Differences in probability are those from the plain form; those in Dice, over test
-cases of the data set and with the shipped weights, are of the masks that `configs/evaluate.json` makes.
+The floor is the convolutions of the network alone, slice by slice in the same type and channels-last. The plain form
+takes all slices in one call of MONAI's `SliceInferer`, in float32 and contiguous tensors, with every normalisation as a
+layer of its own and the plain form of switchable normalisation. Differences in probability are those from the plain
+form, of random weights; in test cases of the data set, those of the shipped weights from the network as it is written,
+with the mirror image, and those in Dice of the masks that `configs/evaluate.json` makes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +59,7 @@ def measure(settings: Settings) -> Found:
         rows += network_rows(widths, *shape, settings)
     if not settings.quick and (settings.dataset_dir / DATALIST).is_file():
         rows += dice_rows(settings)
-        notes.append(f"Dice is that of the first {DICE_CASES} test cases, with the mirror image.")
+        notes.append(f"Dice is that of the first {DICE_CASES} test cases, as the data set lists them.")
     else:
         notes.append("Dice was not measured: the sizes are the smallest, or there is no data set.")
     return Found([*rows, *stage_rows(settings)], [_scaling(shape, settings)], notes)
@@ -124,7 +125,9 @@ def random_case(network: StrokeLesionNet, slices: int, pixels: int, device: torc
 
 
 def _runs(network: StrokeLesionNet, case: Tensor) -> dict[str, Callable[[], Tensor]]:
-    plain: Callable[..., Any] = SliceInferer(spatial_dim=2, roi_size=tuple(case.shape[2:4]), sw_batch_size=1)
+    plain: Callable[..., Any] = SliceInferer(
+        spatial_dim=2, roi_size=tuple(case.shape[2:4]), sw_batch_size=case.shape[4]
+    )
     return {
         PLAIN: partial(_no_grad, partial(plain, case, PlainLogits(network).to(case.device))),
         **{name: partial(_infer, network, case, name, False) for name in TYPES},
