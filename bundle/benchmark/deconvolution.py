@@ -41,7 +41,17 @@ _MEMORY_MIB = 20.0
 _STAGES = {
     "reading": ("load_case",),
     "brain mask": ("brain_mask", "away_from_bone"),
-    "smoothing": ("curves", "smooth_within", "__init__", "to_basis", "tissue_guide", "smoothed", "from_basis"),
+    "smoothing": (
+        "curves",
+        "smooth_within",
+        "__init__",
+        "to_basis",
+        "tissue_guide",
+        "smoothed",
+        "from_basis",
+        "height",
+        "smooth_alike",
+    ),
     "arterial input": ("arrival_frame", "find_arterial_input", "vessel_mask"),
     "deconvolution": ("deconvolve", "tissue_delay"),
 }

@@ -46,3 +46,9 @@ def from_basis(coefficients: Tensor, level: Tensor, basis: tuple[Tensor, Tensor]
     out += common[:, None]
     out += level
     return out
+
+
+def height(coefficients: Tensor, basis: tuple[Tensor, Tensor]) -> Tensor:
+    """Height (N,) of the curves that coefficients (K, N) stand for, that of the mean curve being 1."""
+    common, vectors = basis
+    return 1 + (vectors.T @ common) @ coefficients / common.square().sum().clamp_min(1e-12)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .alike import smooth_alike
 from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
 from .brain import away_from_bone, brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
 from .delay import tissue_delay
-from .denoising import from_basis, principal_curves, to_basis
+from .denoising import from_basis, height, principal_curves, to_basis
 from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .frames import mean_over_time
 from .guided import guided_smooth, tissue_guide
@@ -24,7 +25,8 @@ from .smoothing import MaskedGrid, Spacing, smooth_within
 DEFAULT_SMOOTHING_MM = 3.5
 _BASIS_SMOOTHING_MM = 2.0
 _GUIDE_SMOOTHING_MM = 2.0  # at least
-_DELAY_SMOOTHING, _TMAX_SMOOTHING = 0.7, 0.3  # of the smoothing: arrival changes abruptly where territories meet
+_AMOUNT_SMOOTHING, _TMAX_SMOOTHING = 0.5, 0.3  # of the smoothing
+_ALIKE = 0.15  # of the mean curve's height
 _FLUID_SMOOTHING_MM = 1.0
 _HEAD_RADIUS_MM = 70.0
 
@@ -130,7 +132,9 @@ def perfusion_maps(
     def smoothed(share: float) -> Tensor:
         return guided_smooth(grid, coefficients, guide_hu, share * smoothing_mm, spacing_mm, brain & ~vessels)
 
-    tmax = tissue_delay(smoothed(_DELAY_SMOOTHING), basis, arterial.aif_hu, interval_s)
+    amount = height(smoothed(_AMOUNT_SMOOTHING), basis)
+    alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, brain & ~vessels)
+    tmax = tissue_delay(alike, basis, arterial.aif_hu, interval_s)
     from_basis(smoothed(1.0), level, basis, out=curves)
     baseline = subtract_baseline(curves, n_baseline)
     maps = deconvolve(
