@@ -28,6 +28,8 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
     to first order, the reference's gradient times the displacement, so that each step is a least-squares fit (inverse
     compositional registration; Baker and Matthews, Int J Comput Vis 2004;56:221). It has a level and the image
     itself as further terms, which take up the contrast in tissue; vessels are changes beyond 15 HU, which count less.
+    ITK's registration of one slice of one frame finds the same to a few tenths of a millimetre, but frame by frame, so
+    that a series takes it minutes, and on a CPU alone.
 
     Args:
         series: (T, H, W, D) in HU.
