@@ -16,7 +16,7 @@ from scripts.workflow.memory import keep_freed_memory
 from ..steps import ROOT, command_line, commit, machine
 from . import compare, deconvolution, inference, loading, normalisation, phantom, training
 from .floors import machine_floors
-from .measurement import Found, Record, Settings, read_record, write_record
+from .measurement import Found, Record, Settings, merged, read_record, write_record
 from .page import describe, write_page
 from .timing import one_thread
 
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_measuring(commands.add_parser(name, help=module.HELP, description=module.__doc__))
     _add_measuring(commands.add_parser("all", help="all of them", description=__doc__))
     compare.add_arguments(commands.add_parser("compare", help=compare.HELP, description=compare.__doc__))
-    page = commands.add_parser("page", help="make the page of a JSON file again")
-    page.add_argument("record", type=Path, help="JSON file of an earlier run")
-    page.add_argument("--page", type=Path, help="where to; default: beside the JSON file")
+    page = commands.add_parser("page", help="make one page of the JSON files of earlier runs")
+    page.add_argument("records", type=Path, nargs="+", help="JSON files; a later one's benchmarks replace an earlier's")
+    page.add_argument("--page", type=Path, help="where to; default: beside the first JSON file")
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> None:
     if args.benchmark == "compare":
         compare.run(args)
     elif args.benchmark == "page":
-        write_page(args.page or args.record.with_suffix(".md"), read_record(args.record), BENCHMARKS)
+        record = merged([read_record(path) for path in args.records])
+        write_page(args.page or args.records[0].with_suffix(".md"), record, BENCHMARKS)
     else:
         _measure(args)
 

@@ -184,3 +184,19 @@ def _row(row: Mapping[str, Any]) -> Measurement:
         None if timing is None else Timing(timing["median_ms"], tuple(timing["quartiles_ms"])),
         {name: Figure(**figure) for name, figure in row["figures"].items()},
     )
+
+
+def merged(records: Sequence[Record]) -> Record:
+    """What several runs found, as if it were one; a later one's benchmarks replace an earlier's.
+
+    Raises:
+        ValueError: the runs are not of the same code, machine and kind.
+    """
+    first = records[0]
+    for record in records:
+        for name in ("commit", "machine", "device", "quick"):
+            if getattr(record, name) != getattr(first, name):
+                raise ValueError(f"the records differ in {name}: {getattr(first, name)} and {getattr(record, name)}")
+    commands = dict.fromkeys(record.command for record in records)
+    found = {name: part for record in records for name, part in record.found.items()}
+    return first._replace(command="; ".join(commands), found=found)

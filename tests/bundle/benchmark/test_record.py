@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.benchmark.compare import compare, is_worse
-from bundle.benchmark.measurement import Figure, Found, Measurement, Record, Scaling, read_record, write_record
+from bundle.benchmark.measurement import Figure, Found, Measurement, Record, Scaling, merged, read_record, write_record
 from bundle.benchmark.page import number, page, write_page
 from bundle.benchmark.timing import Timing
 
@@ -96,6 +96,19 @@ def test_records_without_anything_in_common():
 def test_a_negative_tolerance():
     with pytest.raises(ValueError, match="tolerance must not be negative, got -1"):
         compare(record(), record(), -1)
+
+
+def test_runs_become_one():
+    first, second = record(), record(command="d")
+    both = merged([first, second._replace(found={"other": second.found["fake"]})])
+    assert list(both.found) == ["fake", "other"]
+    assert both.command == "c; d"
+    assert merged([first, record(ratio=1.0)]).found == record(ratio=1.0).found
+
+
+def test_runs_of_other_code_stay_apart():
+    with pytest.raises(ValueError, match="the records differ in commit: 0 and 1"):
+        merged([record(), record(commit="1")])
 
 
 def test_the_page_shows_limits_and_what_misses_them(tmp_path):
