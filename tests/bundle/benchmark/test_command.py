@@ -10,7 +10,9 @@ from bundle.benchmark.measurement import read_record
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-@pytest.fixture(scope="module", params=["normalisation", "training", "deconvolution"])
+@pytest.fixture(
+    scope="module", params=["normalisation", "inference", "training", "deconvolution", "loading", "phantom"]
+)
 def quick(request, tmp_path_factory):
     """The JSON file of a benchmark at its smallest size."""
     out = tmp_path_factory.mktemp(request.param) / "benchmark.json"
@@ -26,7 +28,7 @@ def test_a_benchmark_writes_its_record_page_and_picture(quick):
     assert len({row.case for row in found.rows}) == len(found.rows)
     figures = [figure for row in found.rows for figure in row.figures.values()]
     assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
-    assert any(figure.wanted is not None for figure in figures)
+    assert name == "phantom" or any(figure.wanted is not None for figure in figures)  # it takes the time it takes
     assert all(row.timing.median_ms > 0 for row in found.rows if row.timing is not None)
     assert found.scaling
     for scaling in found.scaling:
