@@ -22,6 +22,7 @@ _BONE_MARGIN_MM = 3.0  # that heads move by
 _FLUID_LIMIT_HU = 17.0  # between cerebrospinal fluid (0-12 HU) and white matter (25-32 HU)
 _SKULL_GAP_MM = 6.0  # foramina and sutures closed when the inside of the skull is looked for
 _BRIDGE_MM = 3.0  # meninges and foramina that tie the brain to what is outside
+_SET_SHARE = 0.1  # of the voxels, from which on one value at all times is a background
 _SMALLEST_SHARE = 0.1  # of the largest piece of brain, for a further piece to count
 
 
@@ -57,15 +58,21 @@ def brain_mask(series: Tensor, spacing_mm: Spacing) -> Tensor:
 def _measured(series: Tensor) -> Tensor:
     """Voxels (H, W, D) that a scanner measured, rather than software set.
 
-    Set are those that are not finite, and those that hold one value at all times, the one most frequent at the border.
+    Set are those that are not finite, and those that hold one value at all times that is the most frequent one at the
+    border, or that would pass for tissue in a part of the image which no noise would leave alike.
     """
     sample = series[:: max(1, len(series) // _BACKGROUND_FRAMES)]
     lowest, highest = range_over_time(sample)
     finite, constant = torch.isfinite(lowest + highest), lowest == highest
     border = torch.ones_like(constant)
     border[1:-1, 1:-1] = False
+    like_tissue = constant & (sample[0] > _SOFT_TISSUE_HU[0]) & (sample[0] < _SOFT_TISSUE_HU[1])
+    values, counts = torch.unique(sample[0][like_tissue], return_counts=True)
+    background = [values[counts > _SET_SHARE * constant.numel()]]
     values, counts = torch.unique(sample[0][border & constant], return_counts=True)
-    return finite & ~(constant & (sample[0] == values[counts.argmax()])) if len(values) else finite
+    if len(values):
+        background.append(values[counts.argmax()][None])
+    return finite & ~(constant & torch.isin(sample[0], torch.cat(background)))
 
 
 def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:

@@ -39,6 +39,15 @@ def test_brain_is_found_with_and_without_skull(stripped: bool) -> None:
     assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.96
 
 
+@pytest.mark.parametrize("padding", [-3024.0, math.nan])
+def test_what_lies_beyond_the_field_of_view_does_not_make_a_background_tissue(padding: float) -> None:
+    series, brain, _ = head(stripped=True)
+    h, w = np.meshgrid(np.arange(SHAPE[0]) - 39.5, np.arange(SHAPE[1]) - 47.5, indexing="ij")
+    series[:, torch.from_numpy(np.hypot(h, w) > 47)] = padding
+    assert torch.equal(brain_mask(series, SPACING_MM), brain_mask(head(stripped=True)[0], SPACING_MM))
+    assert (brain_mask(series, SPACING_MM) == brain).float().mean() > 0.98
+
+
 def test_brain_of_an_empty_image_is_empty() -> None:
     assert not brain_mask(torch.zeros(5, 16, 16, 2), SPACING_MM).any()
 
