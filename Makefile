@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test lint data weights results env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
+.PHONY: env demo test lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
 
 env: $(VENV)/.ready
 
@@ -43,6 +43,9 @@ weights: env $(COHORT)/datalist.json  ## models/model.pt: first on pixels of 1.8
 
 results: env  ## docs/results.md, from the shipped weights and the same cohort
 	$(BIN)/python -m bundle results
+
+benchmark: env $(COHORT)/datalist.json  ## docs/performance.md: speed and memory on this machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m bundle benchmark all --out docs/performance.json
 
 VENV_MONAILABEL ?= .venv-monailabel
 
