@@ -26,6 +26,22 @@ def test_row_of_a_case_has_what_the_page_wants(row: dict, tmp_path: Path) -> Non
     assert "Not measured." in page
 
 
+def test_volumes_and_the_dice_of_all_voxels_are_those_of_two_cases() -> None:
+    base = {"slices": 2, "skull": "True", "bolus_hu": 300}
+    two = [  # they overlap in 9 ml and in nothing
+        base | {"seed": 0, "delayed_ml": 20.0, "found_delayed_ml": 10.0, "delay dice": 2 * 9 / 30},
+        base | {"seed": 1, "delayed_ml": 10.0, "found_delayed_ml": 0.0, "delay dice": 0.0},
+    ]
+    rows = [
+        {key: str(value) for key, value in row.items()}
+        | {"arterial share": "1", "arrival error s": "0", "aif area ratio": "1"}
+        for row in two
+    ]
+    page = perfusion_page(rows, "a command", "abc", "a machine", "a.png", "cases.csv")
+    assert "errs by -10.0 ml in the mean and by 10.0 ml in the median of absolute errors, of 15.0 ml" in page
+    assert "all cases together is 0.45" in page  # 2 * 9 / 40
+
+
 def test_five_frames_move_and_the_others_stay() -> None:
     series = torch.rand(21, 32, 32, 2).cumsum(dim=1)
     result = moved(series, (1.0, 1.0, 5.0), np.random.default_rng(0))
