@@ -106,6 +106,15 @@ def test_maps_show_flow_volume_and_delay(maps: PerfusionVolumes) -> None:
     assert (maps.cbf[~maps.brain] == 0).all()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_the_same_maps(maps: PerfusionVolumes) -> None:
+    found = perfusion_maps(head(stripped=False)[0].cuda(), 1.0, SPACING_MM, smoothing_mm=3.0)
+    assert (found.brain.cpu() == maps.brain).float().mean() > 0.999
+    for name, tolerance in {"cbf": 1.0, "cbv": 0.1, "mtt": 0.5, "tmax": 0.1}.items():
+        difference = (getattr(found, name).cpu() - getattr(maps, name)).abs()
+        assert float(difference.flatten().quantile(0.99)) < tolerance
+
+
 def test_arterial_input_from_the_user_gives_the_same_maps(maps: PerfusionVolumes) -> None:
     series, _, artery = head(stripped=False)
     for source in (artery, torch.from_numpy(arterial_curve(np.arange(N_FRAMES, dtype=float))), (45, 71, 0)):
