@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ Spacing = tuple[float, float, float]
 
 _REACH = 3.0  # standard deviations of the Gaussian kernel
 _FRAMES_AT_ONCE = 8
+_BLOCK = 48  # lines of a plane that are smoothed at once
 _SMALLEST_WEIGHT = 0.05  # of the kernel, whose middle weighs 1
 
 
@@ -90,11 +91,11 @@ class MaskedGrid:
             for size, pixel_mm in zip((height, width), spacing_mm, strict=False)
         )
         used = self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
-        weight = (along_w @ (used.float() @ along_h)).reshape(-1)[self._index]
+        weight = _blurred(used.float(), along_w, along_h).reshape(-1)[self._index]
         nothing = values.new_zeros(())
         for start in range(0, count, _FRAMES_AT_ONCE):
             part = slice(start, start + _FRAMES_AT_ONCE)
-            smooth = along_w @ (torch.where(used, read(part), nothing) @ along_h)
+            smooth = _blurred(torch.where(used, read(part), nothing), along_w, along_h)
             torch.index_select(smooth.reshape(len(smooth), -1), 1, self._index, out=values[part])
         return values.mul_(torch.where(weight > _SMALLEST_WEIGHT, 1 / weight, nothing))
 
@@ -121,6 +122,24 @@ def smooth_within(volume: Tensor, mask: Tensor, sigma_mm: float, spacing_mm: Spa
 def _file_order(volume: Tensor) -> Tensor:
     """Swap the first and the last of three spatial axes: (..., H, W, D) to (..., D, W, H) and back."""
     return volume.transpose(-1, -3)
+
+
+def _blurred(planes: Tensor, along_w: Tensor, along_h: Tensor) -> Tensor:
+    """``along_w @ planes @ along_h`` of planes (..., W, H), in blocks that leave out most zeros of the matrices."""
+    once, twice = (torch.empty(planes.shape, device=planes.device) for _ in range(2))
+    for block, reached in _blocks(along_h):
+        once[..., block] = planes[..., reached] @ along_h[reached, block]
+    for block, reached in _blocks(along_w):
+        twice[..., block, :] = along_w[block, reached] @ once[..., reached, :]
+    return twice
+
+
+def _blocks(band: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Blocks of the rows of a symmetric band matrix, each with the columns that its rows reach."""
+    size, reach = len(band), int(torch.count_nonzero(band[0])) - 1
+    for first in range(0, size, _BLOCK):
+        last = min(first + _BLOCK, size)
+        yield slice(first, last), slice(max(first - reach, 0), min(last + reach, size))
 
 
 def _gaussian_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
