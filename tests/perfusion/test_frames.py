@@ -1,4 +1,4 @@
-"""Statistics over time, whatever the order in memory, and the growing of masks."""
+"""Statistics over time, whatever the order in memory, the smoothing of frames and the growing of masks."""
 
 import numpy as np
 import pytest
@@ -41,3 +41,17 @@ def test_growing_is_dilation_by_a_rectangle_of_pixels(radius_mm: float) -> None:
 def test_an_empty_mask_has_no_curves(sigma_mm: float) -> None:
     grid = MaskedGrid(torch.zeros(5, 4, 3, dtype=torch.bool))
     assert grid.curves(torch.rand(7, 5, 4, 3), sigma_mm).shape == (7, 0)
+
+
+def test_smoothing_in_blocks_is_that_of_scipy() -> None:
+    frames = torch.rand(2, 130, 61, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(130, 61, 3, dtype=torch.bool)
+    mask[4:126, 3:59] = True
+    smooth = MaskedGrid(mask).curves(frames, 2.0, (0.9, 1.1, 5.0))
+    sigma, radius = (2.0 / 0.9, 2.0 / 1.1, 0), (6, 5, 0)  # within three standard deviations
+    inside = mask.numpy().astype(np.float32)
+    weight = ndimage.gaussian_filter(inside, sigma, mode="constant", radius=radius)
+    for frame, values in zip(frames.numpy(), smooth, strict=True):
+        expected = ndimage.gaussian_filter(frame * inside, sigma, mode="constant", radius=radius) / weight.clip(1e-6)
+        found = MaskedGrid(mask).volume(values).numpy()
+        assert found[mask.numpy()] == pytest.approx(expected[mask.numpy()], rel=1e-4)
