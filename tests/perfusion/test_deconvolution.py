@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.perfusion import PerfusionMaps, deconvolve
-from scripts.perfusion.deconvolution import _CirculantBasis
+from scripts.perfusion.deconvolution import PLATEAU, _CirculantBasis, _first_peak
 
 from .curves import arterial_curve, loop_osvd, tissue_curve
 
@@ -126,6 +126,17 @@ def test_circulant_basis_inverts_the_convolution_when_nothing_is_cut() -> None:
     back = np.real(np.fft.ifft(np.fft.fft(np.pad(aif, (0, 5))) * np.fft.fft(np.roll(found.numpy(), 5))))
     assert back[:5] == pytest.approx(tissue.numpy(), abs=1e-5)
     assert back[5:] == pytest.approx(np.zeros(5), abs=1e-5)
+
+
+def test_peak_is_the_first_local_maximum_near_the_largest_value() -> None:
+    residues = torch.randint(-3, 11, (500, 12), generator=torch.Generator().manual_seed(0)).float()
+    height, place = _first_peak(residues, torch.zeros(len(residues)))
+    for row, high, where in zip(residues.numpy(), height, place, strict=True):
+        near = [
+            i for i in range(1, 11) if row[i - 1] <= row[i] > row[i + 1] and row[i] >= np.float32(PLATEAU) * row.max()
+        ]
+        assert high == max(row.max(), 0)
+        assert where.item() + 6 == pytest.approx(near[0] if near else 10, abs=0.5)
 
 
 @settings(max_examples=20, deadline=None)
