@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure every seed; write the table, the picture and the page."""
     if args.cases < 1 or args.workers < 1:
         raise ValueError(f"expected --cases and --workers of at least 1, got {args.cases} and {args.workers}")
+    code = commit()  # before the table, which the repository holds, is written
     table = args.out.with_suffix(".csv")
     kept = read_table(table) if args.resume and table.is_file() else []
     rows = {int(row["seed"]): row for row in kept if int(row["seed"]) < args.cases}
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     picture = args.out.parent.parent / "images" / "perfusion.png"
     draw_truth(PICTURE_SEED, NOISE_HU, picture)
     command = f"python -m bundle perfusion --cases {args.cases} --motion-cases {args.motion_cases}"
-    page = perfusion_page(read_table(table), command, commit(), machine(), f"../images/{picture.name}", table.name)
+    page = perfusion_page(read_table(table), command, code, machine(), f"../images/{picture.name}", table.name)
     with atomic_path(args.out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"{args.cases} cases -> {args.out}, {table}, {picture}")
