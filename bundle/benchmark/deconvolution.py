@@ -43,7 +43,6 @@ _STAGES = {
     "brain mask": ("brain_mask", "away_from_bone"),
     "smoothing": (
         "curves",
-        "smooth_within",
         "__init__",
         "to_basis",
         "tissue_guide",

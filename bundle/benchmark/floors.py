@@ -83,14 +83,9 @@ def convolution_rate(
         image = torch.rand(1, channels, pixels, pixels, device=device).to(dtype, memory_format=torch.channels_last)
         weight = torch.rand(channels, channels, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
         operations = 2 * 9 * channels**2 * pixels**2
-        run = partial(_no_grad, partial(F.conv2d, image, weight, padding=1))
+        run = torch.inference_mode()(partial(F.conv2d, image, weight, padding=1))
         best = max(best, operations / _fastest_s(run, device))
     return best
-
-
-def _no_grad(function: Run) -> None:
-    with torch.inference_mode():
-        function()
 
 
 def _fastest_s(function: Callable[[], object], device: torch.device) -> float:
@@ -158,11 +153,3 @@ def _convolution(module: Convolution, dtype: torch.dtype) -> nn.Module:
     copied = deepcopy(module).to(dtype)
     copied.weight.data = copied.weight.data.contiguous(memory_format=torch.channels_last)
     return copied
-
-
-def convolution_limit_ms(
-    network: nn.Module, image: Tensor, dtype: torch.dtype = torch.float32, repeats: int = _REPEATS
-) -> float:
-    """Median time in ms of :func:`convolutions_alone`."""
-    run = convolutions_alone(network, image, dtype)
-    return alternate({"convolutions": run}, repeats, image.device)["convolutions"].median_ms

@@ -129,14 +129,9 @@ def _runs(network: StrokeLesionNet, case: Tensor) -> dict[str, Callable[[], Tens
         spatial_dim=2, roi_size=tuple(case.shape[2:4]), sw_batch_size=case.shape[4]
     )
     return {
-        PLAIN: partial(_no_grad, partial(plain, case, PlainLogits(network).to(case.device))),
+        PLAIN: torch.no_grad()(partial(plain, case, PlainLogits(network).to(case.device))),
         **{name: partial(_infer, network, case, name, False) for name in TYPES},
     }
-
-
-def _no_grad(function: Callable[[], Tensor]) -> Tensor:
-    with torch.no_grad():
-        return function()
 
 
 def _infer(network: nn.Module, case: Tensor, dtype: str, mirror: bool) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .quantiles import quantiles
 from .smoothing import MaskedGrid, Spacing
 
 _LEVELS = 8
 _MOST = 0.98  # quantile of the amounts, above which all count as alike
-_MOST_VALUES = 2**20  # that a quantile needs
 _SMALLEST_WEIGHT = 1e-4
 
 
@@ -41,8 +41,7 @@ def smooth_alike(
     """
     if sigma_mm <= 0 or not len(amount):
         return values
-    sample = amount[:: -(-len(amount) // _MOST_VALUES)]
-    levels = torch.linspace(0, 1, _LEVELS, device=amount.device) * torch.quantile(sample, _MOST).clamp_min(1e-6)
+    levels = torch.linspace(0, 1, _LEVELS, device=amount.device) * quantiles(amount, [_MOST]).clamp_min(1e-6)
     place = (amount / levels[1]).clamp(0, _LEVELS - 1)
     smooth = torch.zeros_like(values)
     for index, level in enumerate(levels):

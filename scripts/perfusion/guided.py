@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .quantiles import quantiles
 from .smoothing import MaskedGrid, Spacing
 
 _SOFTNESS_HU2 = 1.0  # variance of the guide below which it is noise, and the filter a plain mean
 _GUIDE_RANGE = (0.01, 0.98)  # of the tissue; beyond lie partial volumes of bone and air
-_MOST_VALUES = 2**20  # that a quantile needs
 
 
 def guided_smooth(
@@ -57,7 +57,6 @@ def tissue_guide(grid: MaskedGrid, mean_hu: Tensor, sigma_mm: float, spacing_mm:
     values = mean_hu[inside]
     if not len(values):
         return torch.zeros_like(mean_hu)
-    sample = values[:: -(-len(values) // _MOST_VALUES)]
-    low, high = torch.quantile(sample, sample.new_tensor(_GUIDE_RANGE))
+    low, high = quantiles(values, _GUIDE_RANGE)
     around = grid.smooth(mean_hu[None], sigma_mm, spacing_mm, source)[0]
     return torch.where(inside, mean_hu, around).clamp(low, high) - values.mean()

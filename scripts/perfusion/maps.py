@@ -20,7 +20,7 @@ from .frames import mean_over_time
 from .guided import guided_smooth, tissue_guide
 from .motion import correct_motion
 from .residual_motion import remove_residual_motion
-from .smoothing import MaskedGrid, Spacing, smooth_within
+from .smoothing import MaskedGrid, Spacing
 
 DEFAULT_SMOOTHING_MM = 3.5
 _BASIS_SMOOTHING_MM = 2.0
@@ -117,9 +117,10 @@ def perfusion_maps(
         arterial = given_arterial_input(series, aif, n_baseline)
     grid = MaskedGrid(brain)
     vessels = vessel_mask(series, grid, arterial, n_baseline, interval_s, spacing_mm)
-    unenhanced = smooth_within(mean_over_time(series[:n_baseline]), brain, _FLUID_SMOOTHING_MM, spacing_mm)
-    fluid = fluid_mask(unenhanced, brain & ~vessels)
-    tissue = brain & ~vessels & ~fluid
+    outside_vessels = brain & ~vessels
+    unenhanced = grid.curves(mean_over_time(series[:n_baseline])[None], _FLUID_SMOOTHING_MM, spacing_mm)[0]
+    fluid = fluid_mask(grid.volume(unenhanced), outside_vessels)
+    tissue = outside_vessels & ~fluid
     smooth = grid.curves(series, _BASIS_SMOOTHING_MM, spacing_mm, source=tissue)
     noise_ratio = noise_to_peak(smooth, n_baseline)
     motion = remove_residual_motion(smooth, grid, n_baseline, spacing_mm)
@@ -127,13 +128,13 @@ def perfusion_maps(
     del smooth
     curves = grid.curves(series)
     coefficients, level = to_basis(curves, basis)
-    guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, brain & ~vessels)
+    guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, outside_vessels)
 
     def smoothed(share: float) -> Tensor:
-        return guided_smooth(grid, coefficients, guide_hu, share * smoothing_mm, spacing_mm, brain & ~vessels)
+        return guided_smooth(grid, coefficients, guide_hu, share * smoothing_mm, spacing_mm, outside_vessels)
 
     amount = height(smoothed(_AMOUNT_SMOOTHING), basis)
-    alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, brain & ~vessels)
+    alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, outside_vessels)
     tmax = tissue_delay(alike, basis, arterial.aif_hu, interval_s)
     from_basis(smoothed(1.0), level, basis, out=curves)
     baseline = subtract_baseline(curves, n_baseline)
@@ -151,7 +152,7 @@ def perfusion_maps(
     ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
     perfused = ~grid.curves(fluid[None])[0].bool()
     values = [torch.where(perfused, value, 0.0) for value in (maps.cbf, maps.cbv, maps.mtt, tmax, ttp)]
-    cbf, cbv, mtt, tmax, ttp, unenhanced = grid.volume(torch.stack([*values, baseline]))
+    cbf, cbv, mtt, tmax, ttp, baseline = grid.volume(torch.stack([*values, baseline]))
     motion_mm = motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs()
     return PerfusionVolumes(
         cbf=cbf,
@@ -159,7 +160,7 @@ def perfusion_maps(
         mtt=mtt,
         tmax=tmax,
         ttp=ttp,
-        baseline=unenhanced,
+        baseline=baseline,
         brain=brain,
         tissue=tissue,
         arterial=arterial,
