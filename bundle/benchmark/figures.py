@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from scripts.io import atomic_path
 
 from ..plots import COLOURS
 from .measurement import Found, Scaling
+
+_LOGARITHMIC = 4.0
+"""Largest over smallest value from which on an axis of values is logarithmic: below, it would have hardly a tick."""
 
 
 def plot_found(found: Found, out: Path) -> None:
@@ -49,8 +52,16 @@ def _draw_times(axes: Axes, found: Found) -> None:
 def _draw_curves(axes: Axes, scaling: Scaling, curves: Mapping[str, Sequence[float]], label: str) -> None:
     for (name, values), colour in zip(curves.items(), COLOURS * len(curves), strict=False):
         axes.plot(scaling.points, values, marker="o", markersize=4, color=colour, label=name)
-    axes.set(xscale="log", yscale="log", xlabel=scaling.axis, ylabel=label)
+    axes.set(xscale="log", xlabel=scaling.axis, ylabel=label)
     axes.set_xticks(scaling.points)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
+    drawn = [value for values in curves.values() for value in values]
+    if max(drawn) > _LOGARITHMIC * min(drawn):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
