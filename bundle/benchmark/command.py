@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="default: cpu")
+    parser.add_argument("--device", type=_device, default=torch.device("cpu"), help="default: cpu")
     parser.add_argument("--repeats", type=int, default=9, help="rounds of alternating runs (default: 9)")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to see that it works")
     parser.add_argument(
@@ -58,6 +58,13 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="JSON file; default: eval/benchmark.json, or with the benchmark's name"
     )
     parser.add_argument("--page", type=Path, help="page in Markdown; default: beside the JSON file")
+
+
+def _device(text: str) -> torch.device:
+    try:
+        return torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"expected a device such as cpu or cuda:0, got {text!r}") from error
 
 
 def run(args: argparse.Namespace) -> None:

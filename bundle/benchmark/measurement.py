@@ -162,7 +162,10 @@ def read_record(path: Path) -> Record:
     Raises:
         ValueError: the file holds something else.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected a JSON file of `python -m bundle benchmark`, got {error}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise ValueError(f"{path}: expected a file of `python -m bundle benchmark` with schema {SCHEMA}")
     try:

@@ -75,6 +75,12 @@ def test_no_gpu(tmp_path, capsys):
     assert "device: expected one that is at hand, got cuda" in capsys.readouterr().err
 
 
+def test_no_such_device(capsys):
+    with pytest.raises(SystemExit):
+        main(["benchmark", "loading", "--device", "gpu9"])
+    assert "--device: expected a device such as cpu or cuda:0, got 'gpu9'" in capsys.readouterr().err
+
+
 @cuda
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_a_benchmark_on_a_gpu(name, tmp_path):

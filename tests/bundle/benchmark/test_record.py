@@ -47,6 +47,12 @@ def test_another_file(tmp_path, content):
         read_record(tmp_path / "x.json")
 
 
+def test_a_file_that_is_no_json(tmp_path):
+    (tmp_path / "x.json").write_text("time: 3")
+    with pytest.raises(ValueError, match=r"x\.json: expected a JSON file of `python -m bundle benchmark`, got "):
+        read_record(tmp_path / "x.json")
+
+
 def test_an_incomplete_record(tmp_path):
     path = tmp_path / "x.json"
     write_record(path, record())
