@@ -43,7 +43,8 @@ _STAGES = {
     "brain mask": ("brain_mask", "away_from_bone"),
     "smoothing": (
         "curves",
-        "__init__",
+        "smooth",
+        "smoothing.__init__",
         "to_basis",
         "tissue_guide",
         "smoothed",
@@ -52,7 +53,7 @@ _STAGES = {
         "smooth_alike",
     ),
     "arterial input": ("arrival_frame", "find_arterial_input", "vessel_mask"),
-    "deconvolution": ("deconvolve", "tissue_delay"),
+    "deconvolution": ("deconvolve", "tissue_models.__init__", "tmax", "blood_volume"),
 }
 """Functions that make up each stage; what else `perfusion_maps` calls is the rest."""
 
@@ -154,7 +155,9 @@ def _profile(path: Path) -> dict[str, float]:
     profiler.runcall(perfusion_maps, series, INTERVAL_S, (float(size[0]), float(size[1]), float(size[2])))
     seconds: dict[str, float] = {}
     total = 0.0
-    for (_, _, name), (*_, cumulative, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+    for (file, _, name), (*_, cumulative, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        if name == "__init__":
+            name = f"{Path(file).stem}.{name}"
         if name in ("load_case", "perfusion_maps"):
             total += cumulative
         if name == "load_case":

@@ -28,7 +28,8 @@ _SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _LARGEST_SCALE = 15.0
 _FIRST_CURVES = 5  # that set the earliest arrival, as a single one may be noise
 _TYPICAL_SHARE = 0.25  # of the best height and smoothness
-_VESSEL_SHARE, _VESSEL_SMOOTHING_MM = 0.07, 1.0
+_VESSEL_SHARE, _VESSEL_EXCESS = 0.07, 0.02  # of the artery's enhancement: at all, and above the surroundings
+_VESSEL_SMOOTHING_MM, _VESSEL_SURROUNDINGS_MM = 1.0, 3.5
 _WINDOW_S = 4.0
 _PASSAGE_S = (0.0, 2.5, 5.0, 8.0)  # from the arterial to the venous peak
 
@@ -146,9 +147,10 @@ def vessel_mask(
 ) -> Tensor:
     """Voxels (H, W, D) that hold too much blood for tissue, from the passage of the bolus through arteries and veins.
 
-    Tissue holds a few per cent of blood and spreads the bolus, so its enhancement stays below 7 % of the artery's.
-    Means over short windows and a millimetre are looked at, as the largest of single values would be noise: what is
-    left over would then be voxels whose noise is low just there, and the mean of their curves would fall.
+    Tissue holds a few per cent of blood and spreads the bolus, so its enhancement stays below 7 % of the artery's. The
+    blood of a vessel that fills a small part of a voxel stands out from the surroundings by more than 2 %. Means over
+    short windows and a millimetre are looked at, as the largest of single values would be noise: what is left over
+    would then be voxels whose noise is low just there, and the mean of their curves would fall.
 
     Args:
         series: (T, H, W, D) in HU.
@@ -164,7 +166,10 @@ def vessel_mask(
     centres = {min(peak + round(lag_s / dt_s), len(series) - 1) for lag_s in _PASSAGE_S}
     windows = [mean_over_time(series[max(0, centre - half) : centre + half + 1]) for centre in sorted(centres)]
     rise = grid.curves(torch.stack(windows) - baseline, _VESSEL_SMOOTHING_MM, spacing_mm).amax(dim=0)
-    return grid.volume(rise) > _VESSEL_SHARE * float(arterial.aif_hu[peak])
+    rise /= arterial.aif_hu[peak]
+    large = grid.volume(rise) > _VESSEL_SHARE
+    surroundings = grid.smooth(rise[None], _VESSEL_SURROUNDINGS_MM, spacing_mm, ~large)[0]
+    return large | (grid.volume(rise - surroundings) > _VESSEL_EXCESS)
 
 
 def _given_voxels(series: Tensor, source: AifSource) -> Tensor:

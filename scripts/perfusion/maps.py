@@ -13,7 +13,6 @@ from .arterial_input import AifSource, ArterialInput, find_arterial_input, given
 from .brain import away_from_bone, brain_mask, check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method, deconvolve
-from .delay import tissue_delay
 from .denoising import from_basis, height, principal_curves, to_basis
 from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
 from .frames import mean_over_time
@@ -21,11 +20,12 @@ from .guided import guided_smooth, tissue_guide
 from .motion import correct_motion
 from .residual_motion import remove_residual_motion
 from .smoothing import MaskedGrid, Spacing
+from .tissue_models import TissueModels
 
 DEFAULT_SMOOTHING_MM = 3.5
 _BASIS_SMOOTHING_MM = 2.0
 _GUIDE_SMOOTHING_MM = 2.0  # at least
-_AMOUNT_SMOOTHING, _TMAX_SMOOTHING = 0.5, 0.3  # of the smoothing
+_AMOUNT_SMOOTHING = 0.5  # of the smoothing
 _ALIKE = 0.15  # of the mean curve's height
 _FLUID_SMOOTHING_MM = 1.0
 _HEAD_RADIUS_MM = 70.0
@@ -40,11 +40,11 @@ class PerfusionVolumes(NamedTuple):
     cbf: Tensor
     """Cerebral blood flow, ml/100 g/min."""
     cbv: Tensor
-    """Cerebral blood volume, ml/100 g."""
+    """Cerebral blood volume, by models (`TissueModels`), ml/100 g."""
     mtt: Tensor
-    """Mean transit time, s."""
+    """Mean transit time, CBV over CBF, s."""
     tmax: Tensor
-    """Time at which the residue function is largest, by models (`tissue_delay`), s; not below 0."""
+    """Time at which the residue function is largest, by models (`TissueModels`), s; not below 0."""
     ttp: Tensor
     """Time from the first frame to the peak of the tissue curve, s."""
     baseline: Tensor
@@ -135,10 +135,12 @@ def perfusion_maps(
 
     amount = height(smoothed(_AMOUNT_SMOOTHING), basis)
     alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, outside_vessels)
-    tmax = tissue_delay(alike, basis, arterial.aif_hu, interval_s)
-    from_basis(smoothed(1.0), level, basis, out=curves)
+    models = TissueModels(alike, basis, arterial.aif_hu, interval_s)
+    tmax = grid.smooth(models.tmax(alike)[None], smoothing_mm, spacing_mm, tissue)[0]
+    along_anatomy = smoothed(1.0)
+    from_basis(along_anatomy, level, basis, out=curves)
     baseline = subtract_baseline(curves, n_baseline)
-    maps = deconvolve(
+    cbf = deconvolve(
         curves.T,
         arterial.aif_hu,
         interval_s,
@@ -147,11 +149,12 @@ def perfusion_maps(
         oscillation_index=oscillation_index,
         density_g_ml=density_g_ml,
         hematocrit_factor=hematocrit_factor,
-    )
-    tmax = _mean_by_flow(tmax, maps.cbf, grid, _TMAX_SMOOTHING * smoothing_mm, spacing_mm, tissue)
+    ).cbf
+    cbv = 100 * hematocrit_factor / density_g_ml * models.blood_volume(along_anatomy)
+    mtt = torch.where(cbf > 0, 60 * cbv / cbf, 0.0)
     ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
-    perfused = ~grid.curves(fluid[None])[0].bool()
-    values = [torch.where(perfused, value, 0.0) for value in (maps.cbf, maps.cbv, maps.mtt, tmax, ttp)]
+    flows = ~grid.curves(fluid[None])[0].bool() & (cbf > 0)
+    values = [torch.where(flows, value, 0.0) for value in (cbf, cbv, mtt, tmax, ttp)]
     cbf, cbv, mtt, tmax, ttp, baseline = grid.volume(torch.stack([*values, baseline]))
     motion_mm = motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs()
     return PerfusionVolumes(
@@ -169,16 +172,6 @@ def perfusion_maps(
         motion_mm=motion_mm,
         noise_ratio=noise_ratio,
     )
-
-
-def _mean_by_flow(
-    values: Tensor, flow: Tensor, grid: MaskedGrid, smoothing_mm: float, spacing_mm: Spacing, source: Tensor
-) -> Tensor:
-    """Mean of values (N,) over a neighbourhood with flow as the weight: where little flows, time is mostly noise."""
-    if smoothing_mm <= 0:
-        return values
-    total, weight = grid.smooth(torch.stack([values * flow, flow]), smoothing_mm, spacing_mm, source)
-    return torch.where(weight > 0, total / weight, 0.0)
 
 
 def _given_brain(brain: Tensor, series: Tensor) -> Tensor:
