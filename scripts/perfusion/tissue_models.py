@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_DELAYS_S, _DELAY_STEP_S = (-3.0, 18.0), 0.5
+_DELAYS_S, _DELAY_STEP_S = (-3.0, 18.0), 1.0
 _TRANSITS_S, _N_TRANSITS = (1.5, 24.0), 8  # normal tissue takes 4 to 6 s, starved tissue up to about 20 s
 _TRANSIT_SHAPES = (1.0, 2.0, 5.0, math.inf)
 _UNCERTAINTY = 0.35  # of the height of the mean curve; a choice
