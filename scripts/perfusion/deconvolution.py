@@ -33,6 +33,8 @@ DEFAULT_THRESHOLD: dict[str, float] = {"ssvd": 0.2, "bcsvd": 0.1, "osvd": 0.003}
 #: Share of the maximum from which on an earlier local maximum of the residue function is the one that counts.
 PLATEAU = 0.9
 
+_ROUNDING = 1e-4  # of a maximum; more than float32 loses in a sum over the frequencies
+
 
 class PerfusionMaps(NamedTuple):
     """Perfusion of each voxel, float32 tensors of shape ``(N,)``."""
@@ -130,8 +132,9 @@ def _peak_finder(kernel: Tensor, method: Method, relative_limit: float, oscillat
         return lambda curves: _first_maximum(curves @ inverse)
     basis = _CirculantBasis(kernel, relative_limit)
     if method == "bcsvd":
-        at_frames, between = basis.project @ basis.residue, basis.project @ basis.between
-        return lambda curves: _first_peak(curves @ at_frames, (curves @ between).amax(dim=1))
+        at_frames = _whole_period(torch.bmm(basis.residue, basis.project))
+        between = torch.bmm(basis.between, basis.project).flatten(0, 1)
+        return lambda curves: _first_peak(at_frames @ curves.T, _highest((between @ curves.T).unflatten(0, (2, -1))))
     return partial(_least_oscillating_peak, basis=basis, oscillation_index=oscillation_index)
 
 
@@ -144,16 +147,19 @@ def _toeplitz_inverse(kernel: Tensor, relative_limit: float) -> Tensor:
 
 
 class _CirculantBasis:
-    """Singular vectors of the circulant convolution matrix, cosine and sine of one frequency side by side.
+    """Singular vectors of the circulant convolution matrix: a cosine and a sine for each frequency.
 
-    With ``m`` frequencies kept, in the order of falling singular value, ``coefficients = curves @ project[:, :2 * m]``
-    and ``residue = coefficients @ residue[:2 * m]``.
+    Cosines make the even part of a residue function and sines the odd one, ``R(t) = even(t) + odd(t)`` and
+    ``R(-t) = even(t) - odd(t)``, so that both are only computed for one half of the period. With ``m`` frequencies
+    kept, in the order of falling singular value, ``coefficients = project[:, :m] @ curves.T`` for cosines and sines,
+    and ``even, odd = residue[:, :, :m] @ coefficients``. Voxels come last: their values at a time lie side by side.
 
     Attributes:
-        project: (T, 2M) curves to coefficients; the padded zeros have no rows.
-        residue: (2M, 2T) coefficients to the residue function at the frames -T to T - 1; its period is 2T.
-        between: (2M, 2T) the same half a frame later.
-        curvature: (2M, 2T) coefficients to the circular second difference of the residue function.
+        project: (2, M, T) curves to coefficients; the padded zeros have no columns.
+        residue: (2, T + 1, M) coefficients to the parts at the frames 0 to T; the period is 2T.
+        between: (2, T, M) coefficients to the parts half a frame after the frames 0 to T - 1.
+        curvature: (2, T + 1, M) coefficients to the parts of the circular second difference, doubled but for the frames
+            0 and T, which the period has once.
         sharpness: (M,) sum of absolute second differences that one unit of amplitude causes at least.
     """
 
@@ -167,72 +173,91 @@ class _CirculantBasis:
 
         omega = 2 * math.pi / length * kept.double()
         share = torch.where((kept == 0) | (kept == n_frames), 1.0, 2.0).double()
-        time = torch.arange(length, device=kernel.device, dtype=torch.float64)
-        forward = torch.polar(torch.ones_like(time[:n_frames, None] * omega), -time[:n_frames, None] * omega)
-        forward = forward * (share / length / spectrum[kept])
-        self.project = torch.view_as_real(forward).flatten(1).float()
-        residue = _waves(omega, time - n_frames)
+        time = torch.arange(n_frames + 1, device=kernel.device, dtype=torch.float64)
+        phase = omega[:, None] * time[:n_frames]
+        forward = torch.polar(torch.ones_like(phase), -phase) * (share / length / spectrum[kept])[:, None]
+        self.project = torch.stack([forward.real, forward.imag]).float()
+        residue = _waves(omega, time)
         bend = 4 * torch.sin(omega / 2) ** 2
+        times = torch.full_like(time, 2.0)
+        times[[0, -1]] = 1.0
         self.residue = residue.float()
-        self.between = _waves(omega, time - n_frames + 0.5).float()
-        self.curvature = (residue * bend.repeat_interleave(2)[:, None]).float()
+        self.between = _waves(omega, time[:n_frames] + 0.5).float()
+        self.curvature = (residue * bend * times[:, None]).float()
         self.sharpness = (length * bend / share).float()
 
 
 def _waves(omega: Tensor, time: Tensor) -> Tensor:
-    """Rows cos(omega t) and -sin(omega t) for every frequency, shape (2M, len(time))."""
-    phase = omega[:, None] * time
-    return torch.stack([phase.cos(), -phase.sin()], dim=1).flatten(0, 1)
+    """cos(omega t) and -sin(omega t) for every frequency, shape (2, len(time), M)."""
+    phase = time[:, None] * omega
+    return torch.stack([phase.cos(), -phase.sin()])
+
+
+def _whole_period(parts: Tensor) -> Tensor:
+    """Functions (2T, n) at the frames -T to T - 1 of their even and odd parts (2, T + 1, n) at the frames 0 to T."""
+    even, odd = parts
+    return torch.cat([(even - odd)[1:].flip(0), (even + odd)[:-1]])
+
+
+def _highest(parts: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Largest value (n,) over the period of functions whose even and odd parts are (times, n)."""
+    even, odd = parts
+    return odd.abs().add_(even).amax(dim=0)
 
 
 def _least_oscillating_peak(
     curves: Tensor, *, basis: _CirculantBasis, oscillation_index: float
 ) -> tuple[Tensor, Tensor]:
     """Peak of the residue with the least truncation whose oscillation index is within the limit, curves (n, T)."""
-    coefficients = curves @ basis.project
-    budget = oscillation_index * basis.residue.shape[1]
-    roughest, possible = _bounds(_amplitudes(coefficients), basis.sharpness, budget)
-    residue = curves.new_empty(len(curves), basis.residue.shape[1])
-    between = curves.new_empty(len(curves))
+    n_curves, n_frames = curves.shape
+    coefficients = (basis.project.flatten(0, 1) @ curves.T).unflatten(0, (2, -1))
+    budget = oscillation_index * 2 * n_frames
+    roughest, possible = _bounds(coefficients, basis, budget)
+    kept = torch.ones(n_curves, dtype=torch.int32, device=curves.device)
     searching = torch.ones_like(possible[0])
-    for rank in range(len(possible), 0, -1):
+    for rank in range(len(possible), 1, -1):
         tried = torch.nonzero(searching & possible[rank - 1]).squeeze(1)
         if not len(tried):
             continue
-        some = coefficients[:, : 2 * rank].index_select(0, tried)
-        if rank > 1:
-            roughness = (some @ basis.curvature[: 2 * rank]).abs_().sum(dim=1)
-            hopeful = torch.nonzero(roughness <= roughest[rank - 1].index_select(0, tried)).squeeze(1)
-            tried, roughness, some = (rows.index_select(0, hopeful) for rows in (tried, roughness, some))
-        found = some @ basis.residue[: 2 * rank]
-        if rank > 1:
-            smooth = torch.nonzero(roughness <= budget * found.amax(dim=1)).squeeze(1)
-            tried, some, found = (rows.index_select(0, smooth) for rows in (tried, some, found))
-        residue.index_copy_(0, tried, found)
-        between.index_copy_(0, tried, (some @ basis.between[: 2 * rank]).amax(dim=1))
-        searching.index_fill_(0, tried, False)
-    return _first_peak(residue, between)
+        some = [part.index_select(1, tried) for part in coefficients[:, :rank]]
+        bent_even, bent_odd = (matrix[:, :rank] @ part for matrix, part in zip(basis.curvature, some, strict=True))
+        # In both halves of the period together, |even + odd| + |even - odd| is twice the larger part.
+        roughness = torch.maximum(bent_even.abs_(), bent_odd.abs_()).sum(dim=0)
+        hopeful = torch.nonzero(roughness <= roughest[rank - 1].index_select(0, tried)).squeeze(1)
+        some = [part.index_select(1, hopeful) for part in some]
+        even, odd = (matrix[:, :rank] @ part for matrix, part in zip(basis.residue, some, strict=True))
+        smooth = roughness[hopeful] <= budget * _highest((even, odd))
+        found = tried[hopeful[smooth]]
+        kept.index_fill_(0, found, rank)
+        searching.index_fill_(0, found, False)
+    coefficients *= torch.arange(len(possible), device=curves.device)[:, None] < kept
+    residue = _whole_period(torch.bmm(basis.residue, coefficients))
+    return _first_peak(residue, _highest(torch.bmm(basis.between, coefficients)))
 
 
-def _amplitudes(coefficients: Tensor) -> Tensor:
-    """Amplitude of each frequency (n, M) from its cosine and sine coefficients (n, 2M)."""
-    square = coefficients.square()
-    return (square[:, ::2] + square[:, 1::2]).sqrt_()
-
-
-def _bounds(amplitude: Tensor, sharpness: Tensor, budget: float) -> tuple[Tensor, Tensor]:
-    """What amplitudes (n, M) tell of each truncation before it is tried.
+def _bounds(coefficients: Tensor, basis: _CirculantBasis, budget: float) -> tuple[Tensor, Tensor]:
+    """What the coefficients (2, M, n) tell of each truncation before it is tried.
 
     Most truncations of a noisy curve need not be: the sum of absolute second differences is at least each of its
-    Fourier magnitudes, and the maximum at most the sum of amplitudes.
+    Fourier magnitudes, and the maximum at most the sum of amplitudes, or that with half of the frequencies and the sum
+    of the amplitudes of the others.
 
     Returns:
         The largest sum of absolute second differences that could be within the limit, and whether the least one is
         within that, both (M, n). One frequency is always possible.
     """
-    roughest = (budget * amplitude.cumsum(dim=1)).T.contiguous()
-    smoothest = (amplitude * sharpness).T.contiguous()
-    for fewer, more in pairwise(smoothest):  # several times as fast as cummax, which finds the places, too
+    amplitude = torch.hypot(*coefficients)
+    smoothest = amplitude * basis.sharpness[:, None]
+    roughest = amplitude.mul_(budget)
+    half = len(amplitude) // 2
+    for rank, (fewer, more) in enumerate(pairwise(roughest), start=2):  # faster than cumsum and cummax along the rows
+        more += fewer
+        if rank == half:
+            even, odd = (
+                matrix[:, :half] @ part[:half] for matrix, part in zip(basis.residue, coefficients, strict=True)
+            )
+            torch.minimum(more, (budget * (1 + _ROUNDING)) * _highest((even, odd)), out=more)
+    for fewer, more in pairwise(smoothest):
         torch.maximum(fewer, more, out=more)
     possible = smoothest <= roughest
     possible[0] = True
@@ -240,7 +265,7 @@ def _bounds(amplitude: Tensor, sharpness: Tensor, budget: float) -> tuple[Tensor
 
 
 def _first_peak(residue: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
-    """Height and place, in frames, of the maximum of residues (n, 2T) at the frames from -T on.
+    """Height and place, in frames, of the maximum of residues (2T, n) at the frames from -T on.
 
     A residue function with a plateau has many near maxima, of which noise would pick any: the place is that of the
     first local maximum within 10 % of the largest value, refined by a parabola.
@@ -249,16 +274,16 @@ def _first_peak(residue: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
         residue: residue functions at the frames.
         between: (n,) their largest value half way between two frames.
     """
-    highest = residue.amax(dim=1)
-    before, middle, after = residue[:, :-2], residue[:, 1:-1], residue[:, 2:]
+    highest = residue.amax(dim=0)
+    before, middle, after = residue[:-2], residue[1:-1], residue[2:]
     # Ones and zeros of the same type, written in place, take a third of the time of Boolean masks.
-    candidate = torch.maximum(before, PLATEAU * highest[:, None]).le_(middle).mul_(after.clone().lt_(middle))
-    from_end = torch.arange(middle.shape[1], 0, -1, device=residue.device, dtype=residue.dtype)
-    index = residue.shape[1] - 1 - candidate.mul_(from_end).amax(dim=1, keepdim=True).long().clamp_min(1)
-    left, top, right = (residue.gather(1, index + step).squeeze(1) for step in (-1, 0, 1))
+    candidate = torch.maximum(before, PLATEAU * highest).le_(middle).mul_(after.clone().lt_(middle))
+    from_end = torch.arange(len(middle), 0, -1, device=residue.device, dtype=residue.dtype)[:, None]
+    index = len(residue) - 1 - candidate.mul_(from_end).amax(dim=0, keepdim=True).long().clamp_min(1)
+    left, top, right = (residue.gather(0, index + step).squeeze(0) for step in (-1, 0, 1))
     bend = 2 * top - left - right
     shift = torch.where(bend > 0, (right - left) / (2 * bend), 0.0).clamp(-0.5, 0.5)
-    return torch.maximum(highest, between), index.squeeze(1) + shift - residue.shape[1] // 2
+    return torch.maximum(highest, between), index.squeeze(0) + shift - len(residue) // 2
 
 
 def _first_maximum(residue: Tensor) -> tuple[Tensor, Tensor]:
