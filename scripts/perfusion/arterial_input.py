@@ -21,6 +21,8 @@ _AIF_VOXELS = 8
 _VOF_VOXELS = 12
 _ARRIVAL_TOLERANCE_S = 1.5
 _ROUGHNESS_TOLERANCE = 0.1
+_SMOOTH_SHARE = 0.25  # of the high curves, that are as smooth as the noise allows
+_HIGH = 0.5  # of the highest peaks
 _SMALLEST_CORRELATION = 0.9  # with the best candidate's curve
 _VENOUS_DISPERSION_S = (0.0, 3.0, 6.0)  # mean transit times that the likeness of a venous curve is tried with
 _VENOUS_LAG_S = 1.5  # from arterial to venous arrival; the transit through the brain takes 4 to 8 s
@@ -99,14 +101,16 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     * arrival: ``exp(-(late / 1.5 s)^2 / 2)``, late against the fifth arrival of the curves that are smooth and not
       low: large arteries may be few, and beyond an occlusion larger ones fill seconds later;
     * width: ``exp(-(w / w0 - 1))`` for curves wider than w0, the narrowest tenth of them;
-    * smoothness: ``exp(-(roughness / 0.1)^2 / 2)``.
+    * smoothness: ``exp(-(roughness / r0)^2 / 2)``, with r0 = 0.1, or what a quarter of the high curves stay below where
+      noise makes them rougher: a sinus would win then, being larger and smoother than arteries.
 
     That arterial curves are high, early, narrow and smooth is what automatic selection commonly builds on, by clusters
     in Mouridsen et al., Magn Reson Med 2006;55:524; this product and its constants are a choice.
     """
     peak = features.peak_hu.clamp_min(0)
     height = (peak / torch.quantile(peak, 0.99).clamp_min(1e-6)).clamp_max(1)
-    smoothness = torch.exp(-0.5 * (features.roughness / _ROUGHNESS_TOLERANCE) ** 2)
+    usual = torch.quantile(features.roughness[height >= _HIGH * height.max()], _SMOOTH_SHARE)
+    smoothness = torch.exp(-0.5 * (features.roughness / usual.clamp_min(_ROUGHNESS_TOLERANCE)) ** 2)
     good = height * smoothness
     typical = good >= _TYPICAL_SHARE * good.max()
     arrivals = features.arrival_s[typical].sort().values

@@ -6,7 +6,9 @@ import torch
 from scipy.signal import fftconvolve
 
 from scripts.perfusion import ArterialInput, brain_mask, find_arterial_input
+from scripts.perfusion.arterial_input import arterial_score
 from scripts.perfusion.brain import away_from_bone
+from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.enhancement import arrival_frame
 
 from .curves import arterial_curve
@@ -32,6 +34,18 @@ def test_larger_arteries_beyond_an_occlusion_are_left_for_small_ones_in_time() -
     series[:, artery] = 45 + 0.5 * (series[:, artery] - 45)  # half of the voxel is artery
     late = with_vessel(series, (slice(20, 26), slice(60, 66)), arterial_curve(TIME_S - 3))
     assert artery[found(late).aif_mask].all()
+
+
+def test_noise_does_not_make_a_sinus_the_smoothest_artery() -> None:
+    dt_s = 2.0
+    time_s = np.arange(0.0, 60.0, dt_s)
+    transit = np.exp(-time_s / 3)
+    artery = arterial_curve(time_s, peak_hu=110.0)
+    sinus = 1.3 * fftconvolve(arterial_curve(time_s - 1.0, peak_hu=110.0), transit / transit.sum())[: len(time_s)]
+    noise = np.random.default_rng(0).normal(size=(len(time_s), 200)) * np.repeat([15.0, 10.0], 100)
+    curves = np.concatenate([np.tile(artery, (100, 1)), np.tile(sinus, (100, 1))]).T + noise
+    score = arterial_score(curve_features(torch.from_numpy(curves).float(), dt_s))
+    assert (score.topk(8).indices < 100).all()
 
 
 def test_bone_that_moves_is_no_artery() -> None:
