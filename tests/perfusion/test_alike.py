@@ -39,6 +39,13 @@ def test_a_border_of_amounts_is_not_crossed_and_noise_is_smoothed() -> None:
     assert found[~inside].numpy() == pytest.approx(0, abs=0.15)
 
 
+def test_what_is_half_as_high_has_four_times_the_say() -> None:
+    low = torch.zeros(INSIDE.shape)
+    low[::2, 1::2] = low[1::2, ::2] = 1
+    found = smoothed(low, 1 - 0.5 * low, 100.0, 3.0)
+    assert found[12:-12, 12:-12].numpy() == pytest.approx(4 / 5, abs=0.01)
+
+
 def test_no_smoothing_leaves_the_values() -> None:
     values = torch.rand(INSIDE.shape)
     assert torch.equal(smoothed(values, values, 0.1, 0.0), values)

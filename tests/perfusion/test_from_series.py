@@ -162,6 +162,18 @@ def test_a_series_of_noise_is_refused(maps: PerfusionVolumes) -> None:
     refuse_unusable(check_quality(series, maps._replace(noise_ratio=1.5), SPACING_MM))
 
 
+def test_a_little_of_a_vessel_in_a_voxel_stands_out_from_its_surroundings() -> None:
+    series, brain, artery = head(stripped=True)
+    blood = torch.from_numpy(arterial_curve(np.arange(len(series), dtype=float))).float()
+    small = (slice(50, 52), slice(30, 32))
+    series[:, *small] += 0.05 * blood[:, None, None, None]
+    arterial = given_arterial_input(series, blood, 5)
+    vessels = vessel_mask(series, MaskedGrid(brain), arterial, 5, 1.0, SPACING_MM)
+    assert vessels[small].all()
+    vessels[48:54, 28:34] = vessels[artery] = False
+    assert float(vessels[brain].float().mean()) < 0.02
+
+
 def test_noise_does_not_make_vessels_of_tissue() -> None:
     generator = torch.Generator().manual_seed(0)
     curve = 130 * torch.exp(-0.5 * ((torch.arange(30) - 12) / 3.0) ** 2)
