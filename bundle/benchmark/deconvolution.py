@@ -47,7 +47,7 @@ _STAGES = {
         "smoothing.__init__",
         "to_basis",
         "tissue_guide",
-        "smoothed",
+        "along_anatomy",
         "from_basis",
         "height",
         "smooth_alike",

@@ -96,11 +96,20 @@ def check_series(series: Tensor, spacing_mm: Spacing) -> None:
 
 def grow(mask: Tensor, radius_mm: float, spacing_mm: Spacing) -> Tensor:
     """Dilate (H, W, D) in the plane by a square that reaches the radius, along one axis after the other."""
-    slices = mask.permute(2, 0, 1).float()
-    rows, columns = (max(1, round(radius_mm / size)) for size in spacing_mm[:2])
-    slices = F.max_pool2d(slices, (2 * rows + 1, 1), stride=1, padding=(rows, 0))
-    slices = F.max_pool2d(slices, (1, 2 * columns + 1), stride=1, padding=(0, columns))
-    return slices.permute(1, 2, 0) > 0
+    for axis, size_mm in enumerate(spacing_mm[:2]):
+        mask = _any_within(mask.movedim(axis, -1), max(1, round(radius_mm / size_mm))).movedim(-1, axis)
+    return mask
+
+
+def _any_within(mask: Tensor, reach: int) -> Tensor:
+    """Whether any value of a Boolean mask (..., N) is set up to `reach` places away; the window grows by doubling."""
+    found = F.pad(mask, (reach, reach))
+    width = 1
+    while width <= 2 * reach:
+        step = min(width, 2 * reach + 1 - width)
+        found = found[..., :-step] | found[..., step:]
+        width += step
+    return found
 
 
 def _inside_skull(bone: Tensor, spacing_mm: Spacing) -> Tensor:

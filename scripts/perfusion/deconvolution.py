@@ -215,19 +215,20 @@ def _least_oscillating_peak(
     roughest, possible = _bounds(coefficients, basis, budget)
     kept = torch.ones(n_curves, dtype=torch.int32, device=curves.device)
     searching = torch.ones_like(possible[0])
+    cosines, sines = coefficients
+    (even, odd), (even_bend, odd_bend) = basis.residue, basis.curvature
     for rank in range(len(possible), 1, -1):
         tried = torch.nonzero(searching & possible[rank - 1]).squeeze(1)
         if not len(tried):
             continue
-        some = [part.index_select(1, tried) for part in coefficients[:, :rank]]
-        bent_even, bent_odd = (matrix[:, :rank] @ part for matrix, part in zip(basis.curvature, some, strict=True))
+        some_cosines, some_sines = (part[:rank].index_select(1, tried) for part in (cosines, sines))
         # In both halves of the period together, |even + odd| + |even - odd| is twice the larger part.
-        roughness = torch.maximum(bent_even.abs_(), bent_odd.abs_()).sum(dim=0)
+        bends = torch.maximum((even_bend[:, :rank] @ some_cosines).abs_(), (odd_bend[:, :rank] @ some_sines).abs_())
+        roughness = bends.sum(dim=0)
         hopeful = torch.nonzero(roughness <= roughest[rank - 1].index_select(0, tried)).squeeze(1)
-        some = [part.index_select(1, hopeful) for part in some]
-        even, odd = (matrix[:, :rank] @ part for matrix, part in zip(basis.residue, some, strict=True))
-        smooth = roughness[hopeful] <= budget * _highest((even, odd))
-        found = tried[hopeful[smooth]]
+        some_cosines, some_sines = (part.index_select(1, hopeful) for part in (some_cosines, some_sines))
+        highest = _highest((even[:, :rank] @ some_cosines, odd[:, :rank] @ some_sines))
+        found = tried[hopeful[roughness[hopeful] <= budget * highest]]
         kept.index_fill_(0, found, rank)
         searching.index_fill_(0, found, False)
     coefficients *= torch.arange(len(possible), device=curves.device)[:, None] < kept

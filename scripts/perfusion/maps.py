@@ -130,15 +130,15 @@ def perfusion_maps(
     coefficients, level = to_basis(curves, basis)
     guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, outside_vessels)
 
-    def smoothed(share: float) -> Tensor:
-        return guided_smooth(grid, coefficients, guide_hu, share * smoothing_mm, spacing_mm, outside_vessels)
+    def along_anatomy(values: Tensor, share: float = 1.0) -> Tensor:
+        return guided_smooth(grid, values, guide_hu, share * smoothing_mm, spacing_mm, outside_vessels)
 
-    amount = height(smoothed(_AMOUNT_SMOOTHING), basis)
+    amount = along_anatomy(height(coefficients, basis)[None], _AMOUNT_SMOOTHING)[0]
     alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, outside_vessels)
     models = TissueModels(alike, basis, arterial.aif_hu, interval_s)
     tmax = grid.smooth(models.tmax(alike)[None], smoothing_mm, spacing_mm, tissue)[0]
-    along_anatomy = smoothed(1.0)
-    from_basis(along_anatomy, level, basis, out=curves)
+    coefficients = along_anatomy(coefficients)
+    from_basis(coefficients, level, basis, out=curves)
     baseline = subtract_baseline(curves, n_baseline)
     cbf = deconvolve(
         curves.T,
@@ -150,7 +150,7 @@ def perfusion_maps(
         density_g_ml=density_g_ml,
         hematocrit_factor=hematocrit_factor,
     ).cbf
-    cbv = 100 * hematocrit_factor / density_g_ml * models.blood_volume(along_anatomy)
+    cbv = 100 * hematocrit_factor / density_g_ml * models.blood_volume(coefficients)
     mtt = torch.where(cbf > 0, 60 * cbv / cbf, 0.0)
     ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
     flows = ~grid.curves(fluid[None])[0].bool() & (cbf > 0)
