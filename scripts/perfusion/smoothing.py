@@ -62,7 +62,13 @@ class MaskedGrid:
         if sigma_mm <= 0:
             along_d, along_w, along_h = torch.unravel_index(self._index, self._inside.shape)
             return boxed[:, along_h, along_w, along_d].float()
-        return self._smoothed(lambda part: _file_order(boxed[part]).float(), len(frames), sigma_mm, spacing_mm, source)
+        used = self._used(source)
+        nothing = torch.zeros((), device=frames.device)
+
+        def planes(part: slice) -> Tensor:
+            return torch.where(used, _file_order(boxed[part]).float(), nothing)
+
+        return self._smoothed(planes, len(frames), sigma_mm, spacing_mm, used)
 
     def smooth(
         self, values: Tensor, sigma_mm: float, spacing_mm: Spacing = (1.0, 1.0, 1.0), source: Tensor | None = None
@@ -70,17 +76,28 @@ class MaskedGrid:
         """Smooth values (K, N) that are on the grid already; see `curves`."""
         if sigma_mm <= 0:
             return values
-        return self._smoothed(lambda part: self._boxed(values[part]), len(values), sigma_mm, spacing_mm, source)
+        used = self._used(source)
+        counted = used.reshape(-1)[self._index]
+        nothing = values.new_zeros(())
+
+        def planes(part: slice) -> Tensor:  # what is not used is left out of the few voxels rather than of the planes
+            return self._boxed(torch.where(counted, values[part], nothing))
+
+        return self._smoothed(planes, len(values), sigma_mm, spacing_mm, used)
+
+    def _used(self, source: Tensor | None) -> Tensor:
+        """The voxels of a source (H, W, D) within the mask, in its bounding box and in the order of a file."""
+        return self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
 
     def _smoothed(
         self,
-        read: Callable[[slice], Tensor],
+        planes: Callable[[slice], Tensor],
         count: int,
         sigma_mm: float,
         spacing_mm: Spacing,
-        source: Tensor | None,
+        used: Tensor,
     ) -> Tensor:
-        """Smoothed values (count, N) of frames in the order of a file, a few of which `read` gives at a time."""
+        """Smoothed values (count, N) of frames, zero where not used, of which `planes` gives a few at a time."""
         device = self._index.device
         values = torch.empty((count, self.count), device=device)
         if not self.count:
@@ -90,14 +107,12 @@ class MaskedGrid:
             _gaussian_matrix(size, sigma_mm / pixel_mm, device)
             for size, pixel_mm in zip((height, width), spacing_mm, strict=False)
         )
-        used = self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
         weight = _blurred(used.float(), along_w, along_h).reshape(-1)[self._index]
-        nothing = values.new_zeros(())
         for start in range(0, count, _FRAMES_AT_ONCE):
             part = slice(start, start + _FRAMES_AT_ONCE)
-            smooth = _blurred(torch.where(used, read(part), nothing), along_w, along_h)
+            smooth = _blurred(planes(part), along_w, along_h)
             torch.index_select(smooth.reshape(len(smooth), -1), 1, self._index, out=values[part])
-        return values.mul_(torch.where(weight > _SMALLEST_WEIGHT, 1 / weight, nothing))
+        return values.mul_(torch.where(weight > _SMALLEST_WEIGHT, 1 / weight, 0.0))
 
     def volume(self, values: Tensor) -> Tensor:
         """Put values (..., N) on the grid (..., H, W, D), zero outside the mask."""
