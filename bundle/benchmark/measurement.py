@@ -192,14 +192,17 @@ def _row(row: Mapping[str, Any]) -> Measurement:
 def merged(records: Sequence[Record]) -> Record:
     """What several runs found, as if it were one; a later one's benchmarks replace an earlier's.
 
+    What was not touched between two commits need not be measured again: the commits are named in the order of the runs.
+
     Raises:
-        ValueError: the runs are not of the same code, machine and kind.
+        ValueError: the runs are not of the same machine and kind.
     """
     first = records[0]
     for record in records:
-        for name in ("commit", "machine", "device", "quick"):
+        for name in ("machine", "device", "quick"):
             if getattr(record, name) != getattr(first, name):
                 raise ValueError(f"the records differ in {name}: {getattr(first, name)} and {getattr(record, name)}")
     commands = dict.fromkeys(record.command for record in records)
+    commits = dict.fromkeys(record.commit for record in records)
     found = {name: part for record in records for name, part in record.found.items()}
-    return first._replace(command="; ".join(commands), found=found)
+    return first._replace(command="; ".join(commands), commit="; ".join(commits), found=found)

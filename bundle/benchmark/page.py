@@ -73,7 +73,7 @@ def _verdict(record: Record) -> str:
 def _how_made(record: Record) -> str:
     lines = [
         f"- command: `{record.command}`; `python -m bundle benchmark compare OLD NEW` compares two of its JSON files",
-        f"- commit: `{record.commit}`",
+        f"- commit, in the order of the commands where they are several: `{record.commit}`",
         f"- machine: {record.machine}; device: {record.device}; {record.repeats} rounds",
         "- what it can do at best: " + "; ".join(f"{name} {value:.0f}" for name, value in record.floors.items()),
     ]

@@ -112,9 +112,13 @@ def test_runs_become_one():
     assert merged([first, record(ratio=1.0)]).found == record(ratio=1.0).found
 
 
-def test_runs_of_other_code_stay_apart():
-    with pytest.raises(ValueError, match="the records differ in commit: 0 and 1"):
-        merged([record(), record(commit="1")])
+def test_the_commits_of_runs_are_named_in_order():
+    assert merged([record(), record(commit="1"), record()]).commit == "0; 1"
+
+
+def test_runs_of_other_machines_stay_apart():
+    with pytest.raises(ValueError, match="the records differ in machine"):
+        merged([record(), record(machine="another")])
 
 
 def test_the_page_shows_limits_and_what_misses_them(tmp_path):
