@@ -1,7 +1,8 @@
 """The form in which a network is run when nothing is learned: the same function, of fewer and lighter operations.
 
 A batch normalisation in evaluation is an affine map of each channel, so the convolution before it can do it. What is
-computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat.
+computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat, and on a CPU the
+layers of :mod:`scripts.networks.inference_layers` take the places of PyTorch's.
 """
 
 from collections import Counter
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from .inference_layers import HalvingMaxPool, PackedConvolution, SignReLU, is_packable
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _TRANSPOSED = _CONVOLUTIONS[3:]
@@ -31,8 +34,8 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
             which takes care of all else: normalisations keep float32 parameters and statistics.
 
     Returns:
-        A network in evaluation mode, which shares with ``network`` the weights that both have. A TorchScript module is
-        returned as it is: its graph is fixed.
+        A network in evaluation mode, to be run without gradients. It shares with ``network`` the weights that both
+        have. A TorchScript module is returned as it is: its graph is fixed.
     """
     if isinstance(network, torch.jit.ScriptModule):
         return network
@@ -41,6 +44,8 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
         _fold_normalisations(form)
         if dtype != torch.float32:
             _convert_weights(form, dtype)
+        if dtype == torch.bfloat16 and all(parameter.device.type == "cpu" for parameter in form.parameters()):
+            _take_lighter_layers(form)
     return form.eval()
 
 
@@ -56,12 +61,43 @@ def _copied(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
 
 
 def _fold_normalisations(network: nn.Module) -> None:
+    for first, parent, name, second in _successors(network):
+        if _is_foldable(first, second):
+            _fold(first, second)
+            parent.add_module(name, nn.Identity())
+
+
+def _take_lighter_layers(network: nn.Module) -> None:
+    layers: dict[int, nn.Module] = {}
+    for first, parent, name, second in _successors(network):
+        if is_packable(first) and type(second) is nn.ReLU and not (_hooks(first) or _hooks(second)):
+            layers[id(first)] = PackedConvolution(first, rectified=True)
+            parent.add_module(name, nn.Identity())
+    for parent in list(network.modules()):
+        for name, module in parent._modules.items():
+            if module is not None and (lighter := _lighter(module, layers)) is not None:
+                parent._modules[name] = lighter
+
+
+def _lighter(module: nn.Module, layers: dict[int, nn.Module]) -> nn.Module | None:
+    """The layer that stands in for a module, the same one wherever the module is used; None where there is none."""
+    if id(module) not in layers and not _hooks(module):
+        if is_packable(module):
+            layers[id(module)] = PackedConvolution(module)
+        elif type(module) is nn.ReLU and module.inplace:
+            layers[id(module)] = SignReLU()
+        elif type(module) is nn.MaxPool2d and module.extra_repr() == nn.MaxPool2d(2).extra_repr():
+            layers[id(module)] = HalvingMaxPool()
+    return layers.get(id(module))
+
+
+def _successors(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module, str, nn.Module]]:
+    """Each module that runs right after another and nowhere else: that other one, its parent, its name and itself."""
     uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
     for sequence in [module for module in network.modules() if _is_sequence(module)]:
         for (_, _, first), (parent, name, second) in pairwise(list(_in_order(sequence))):
-            if _is_foldable(first, second) and uses[id(first)] == uses[id(second)] == 1:
-                _fold(first, second)
-                parent.add_module(name, nn.Identity())
+            if uses[id(first)] == uses[id(second)] == 1:
+                yield first, parent, name, second
 
 
 def _is_sequence(module: nn.Module) -> bool:
@@ -70,11 +106,14 @@ def _is_sequence(module: nn.Module) -> bool:
 
 
 def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """What a sequence runs: each module with its parent and its name there, those of inner sequences among them."""
+    """What a sequence runs: each module with its parent and its name there, those of inner sequences among them.
+
+    What does nothing is left out.
+    """
     for name, module in sequence._modules.items():  # `named_children` leaves out a second use of the same module
         if module is not None and _is_sequence(module):
             yield from _in_order(module)
-        elif module is not None:
+        elif module is not None and type(module) is not nn.Identity:
             yield sequence, name, module
 
 

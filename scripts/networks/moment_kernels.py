@@ -6,11 +6,13 @@ They work by channel, so a channels-last tensor is passed item by item and a con
 channels.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 _aten = torch.ops.aten
-_PART_BYTES = 2**21  # of a product that is held beside the result: small beside it, large beside a call's overhead
+_PART_BYTES = 2**18  # of what is read and written several times: it stays in the cache, and costs more than a call does
 
 
 def _statistics_dtype(x: Tensor) -> torch.dtype:
@@ -36,12 +38,21 @@ def _rows(x: Tensor, *coefficients: Tensor) -> list[tuple[Tensor, ...]]:
     return [tuple(c.reshape(-1) for c in coefficients)]
 
 
-def _channel_affine(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
-    """``out = x * scale + shift`` by channel: batch normalisation in evaluation with mean 0 and variance 1."""
-    zeros, ones, unused = torch.zeros_like(scale), torch.ones_like(scale), scale.new_empty(0)
-    _aten.native_batch_norm.out(
-        x, scale, shift, zeros, ones, False, 0.0, 0.0, out=out, save_mean=unused, save_invstd=unused.clone()
-    )
+def _channel_affine(channels: int, dtype: torch.dtype) -> Callable[[Tensor, Tensor, Tensor, Tensor], None]:
+    """Function of (x, scale, shift, out) with at most so many channels: ``out = x * scale + shift`` by channel.
+
+    It is batch normalisation in evaluation with mean 0 and variance 1, which are made once for all its calls.
+    """
+    mean, var = torch.zeros(channels, dtype=dtype), torch.ones(channels, dtype=dtype)
+    unused = [torch.empty(0, dtype=dtype) for _ in range(2)]
+
+    def affine(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+        n = len(scale)
+        _aten.native_batch_norm.out(
+            x, scale, shift, mean[:n], var[:n], False, 0.0, 0.0, out=out, save_mean=unused[0], save_invstd=unused[1]
+        )
+
+    return affine
 
 
 def _broadcasts(x: Tensor) -> bool:
@@ -69,8 +80,10 @@ def instance_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     y = torch.empty_like(x)
     if _broadcasts(x):
         return torch.addcmul(_pixels(shift), x, _pixels(scale), out=y)
-    for item, out, (a, b) in zip(_items(x), _items(y), _rows(x, scale, shift), strict=True):
-        _channel_affine(item, a, b, out)
+    rows = _rows(x, scale, shift)
+    affine = _channel_affine(len(rows[0][0]), scale.dtype)
+    for item, out, (a, b) in zip(_items(x), _items(y), rows, strict=True):
+        affine(item, a, b, out)
     return y
 
 
@@ -96,19 +109,17 @@ def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Ten
         torch.addcmul(_pixels(shift), x, _pixels(slope), out=grad_x)
         return grad_x.addcmul_(grad_y, _pixels(scale))
     rows = _rows(x, scale, slope, shift)
-    channels_last = _memory_format(x) == torch.channels_last
+    by_lines = _memory_format(x) == torch.channels_last
+    affine = _channel_affine(len(rows[0][0]), scale.dtype)
+    nothing = torch.zeros_like(rows[0][0])
     for item, grad, out, coefficients in zip(_items(x), _items(grad_y), _items(grad_x), rows, strict=True):
-        for part in _parts(item, dim=2 if channels_last else 1):
-            a, p, q = coefficients if channels_last else (c[part[1]] for c in coefficients)
-            _channel_affine(item[part], p, q, out[part])
-            _add_product(out[part], grad[part], a)
+        for part in _parts(item, dim=2 if by_lines else 1):
+            a, p, q = coefficients if by_lines else (c[part[1]] for c in coefficients)
+            affine(item[part], p, q, out[part])
+            product = torch.empty_like(grad[part])
+            affine(grad[part], a, nothing[: len(a)], product)
+            out[part].add_(product)
     return grad_x
-
-
-def _add_product(out: Tensor, x: Tensor, scale: Tensor) -> None:
-    product = torch.empty_like(x)
-    _channel_affine(x, scale, torch.zeros_like(scale), product)
-    out.add_(product)
 
 
 def _parts(x: Tensor, dim: int) -> list[tuple[slice, ...]]:

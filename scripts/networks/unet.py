@@ -7,7 +7,6 @@ import torch
 from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from . import switchable_norm  # noqa: F401  registers "switchable" in MONAI's Norm factory
 from .initialisation import initialise_xavier
@@ -79,6 +78,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.encoder = nn.ModuleList(encoder)
+        self.pool = nn.MaxPool2d(2)
         self.decoder = nn.ModuleList(decoder)
         self.output = output
         self.min_size = 2 ** (len(self.encoder) - 1)
@@ -97,7 +97,7 @@ class EncoderDecoder(nn.Module):
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             if level > 0:
-                x = F.max_pool2d(x, 2)
+                x = self.pool(x)
             x = block(x)
             skips.append(x)
         skips.pop()

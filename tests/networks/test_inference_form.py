@@ -5,8 +5,11 @@ from torch import nn
 
 from scripts.networks import FCN, PSPNet, R2UNet, ResUNet, StrokeLesionNet, UNet, VNet
 from scripts.networks.inference_form import inference_form
+from scripts.networks.inference_layers import is_packable
 
 SMALL = (4, 8, 8)
+SUPPORTED = is_packable(nn.Conv2d(1, 1, 1).bfloat16())
+"""Whether this machine convolves in bfloat16."""
 
 
 def settled(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -142,14 +145,58 @@ def test_bfloat16():
     network = settled(StrokeLesionNet((8, 16, 16)))
     form = inference_form(network, torch.bfloat16)
     dtypes = {type(module).__name__: {p.dtype for p in module.parameters(False)} for module in form.modules()}
-    assert dtypes["Conv2d"] == dtypes["ConvTranspose2d"] == dtypes["Linear"] == {torch.bfloat16}
+    assert dtypes["Linear"] == {torch.bfloat16}
     assert dtypes["SwitchableNorm2d"] == {torch.float32}
+    if SUPPORTED:
+        assert dtypes["PackedConvolution"] == set()
+        assert not dtypes.keys() & {"Conv2d", "ConvTranspose2d", "MaxPool2d"}
+    else:
+        assert dtypes["Conv2d"] == dtypes["ConvTranspose2d"] == {torch.bfloat16}
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found, autocast = form(image()).float().softmax(1), network(image()).float().softmax(1)
     with torch.no_grad():
         expected = network(image()).softmax(1)
     # As near as with weights that are rounded in every call.
     assert (found - expected).abs().max() < 2 * (autocast - expected).abs().max() + 1e-3
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        StrokeLesionNet((8, 16, 16)),
+        UNet(11, 2, SMALL, squeeze_excitation=True),
+        ResUNet(11, 2, SMALL),
+        R2UNet(11, 2, SMALL),
+        FCN(11, 2),
+        PSPNet(11, 2),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_lighter_layers_give_the_same(network, monkeypatch):
+    settled(network)
+    form = inference_form(network, torch.bfloat16)
+    monkeypatch.setattr("scripts.networks.inference_form._take_lighter_layers", lambda network: None)
+    usual = inference_form(network, torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x = image(11, 70, 66).to(memory_format=torch.channels_last)
+        torch.testing.assert_close(form(x), usual(x), atol=1e-2, rtol=1e-2)
+
+
+def test_a_rectifier_of_several_layers_stays_one():
+    relu = nn.ReLU(inplace=True)
+    network = settled(nn.Sequential(nn.Conv2d(2, 4, 1), relu, nn.Conv2d(4, 4, 1), relu, nn.Conv2d(4, 2, 1)))
+    form = inference_form(network, torch.bfloat16)
+    assert form[1] is form[3]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(form(image(2)), network(image(2)))
+
+
+def test_what_is_looked_at_in_bfloat16_stays():
+    network, seen = settled(nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(inplace=True))), []
+    network[1].register_forward_pre_hook(lambda module, inputs: seen.append(float(inputs[0].min())))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        inference_form(network, torch.bfloat16)(image(2) - 0.5)
+    assert seen[0] < 0
 
 
 def test_torchscript_is_returned_as_it_is():
