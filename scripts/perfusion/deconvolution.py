@@ -132,7 +132,7 @@ def _peak_finder(kernel: Tensor, method: Method, relative_limit: float, oscillat
         return lambda curves: _first_maximum(curves @ inverse)
     basis = _CirculantBasis(kernel, relative_limit)
     if method == "bcsvd":
-        at_frames = _whole_period(torch.bmm(basis.residue, basis.project))
+        at_frames = basis.period.flatten(1) @ basis.project.flatten(0, 1)
         between = torch.bmm(basis.between, basis.project).flatten(0, 1)
         return lambda curves: _first_peak(at_frames @ curves.T, _highest((between @ curves.T).unflatten(0, (2, -1))))
     return partial(_least_oscillating_peak, basis=basis, oscillation_index=oscillation_index)
@@ -157,6 +157,7 @@ class _CirculantBasis:
     Attributes:
         project: (2, M, T) curves to coefficients; the padded zeros have no columns.
         residue: (2, T + 1, M) coefficients to the parts at the frames 0 to T; the period is 2T.
+        period: (2T, 2, M) coefficients to the function at the frames -T to T - 1.
         between: (2, T, M) coefficients to the parts half a frame after the frames 0 to T - 1.
         curvature: (2, T + 1, M) coefficients to the parts of the circular second difference, doubled but for the frames
             0 and T, which the period has once.
@@ -182,6 +183,8 @@ class _CirculantBasis:
         times = torch.full_like(time, 2.0)
         times[[0, -1]] = 1.0
         self.residue = residue.float()
+        mirrored = residue[:, 1:].flip(1) * residue.new_tensor([1.0, -1.0])[:, None, None]
+        self.period = torch.cat([mirrored, residue[:, :-1]], dim=1).transpose(0, 1).contiguous().float()
         self.between = _waves(omega, time[:n_frames] + 0.5).float()
         self.curvature = (residue * bend * times[:, None]).float()
         self.sharpness = (length * bend / share).float()
@@ -191,12 +194,6 @@ def _waves(omega: Tensor, time: Tensor) -> Tensor:
     """cos(omega t) and -sin(omega t) for every frequency, shape (2, len(time), M)."""
     phase = time[:, None] * omega
     return torch.stack([phase.cos(), -phase.sin()])
-
-
-def _whole_period(parts: Tensor) -> Tensor:
-    """Functions (2T, n) at the frames -T to T - 1 of their even and odd parts (2, T + 1, n) at the frames 0 to T."""
-    even, odd = parts
-    return torch.cat([(even - odd)[1:].flip(0), (even + odd)[:-1]])
 
 
 def _highest(parts: Tensor | tuple[Tensor, Tensor]) -> Tensor:
@@ -217,7 +214,7 @@ def _least_oscillating_peak(
     searching = torch.ones_like(possible[0])
     cosines, sines = coefficients
     (even, odd), (even_bend, odd_bend) = basis.residue, basis.curvature
-    for rank in range(len(possible), 1, -1):
+    for rank in (possible[1:].any(dim=1).nonzero().squeeze(1) + 2).flip(0).tolist():
         tried = torch.nonzero(searching & possible[rank - 1]).squeeze(1)
         if not len(tried):
             continue
@@ -231,9 +228,10 @@ def _least_oscillating_peak(
         found = tried[hopeful[roughness[hopeful] <= budget * highest]]
         kept.index_fill_(0, found, rank)
         searching.index_fill_(0, found, False)
-    coefficients *= torch.arange(len(possible), device=curves.device)[:, None] < kept
-    residue = _whole_period(torch.bmm(basis.residue, coefficients))
-    return _first_peak(residue, _highest(torch.bmm(basis.between, coefficients)))
+    most = int(kept.max())
+    coefficients = coefficients[:, :most] * (torch.arange(most, device=curves.device)[:, None] < kept)
+    residue = basis.period[:, :, :most].flatten(1) @ coefficients.flatten(0, 1)
+    return _first_peak(residue, _highest(torch.bmm(basis.between[:, :, :most], coefficients)))
 
 
 def _bounds(coefficients: Tensor, basis: _CirculantBasis, budget: float) -> tuple[Tensor, Tensor]:
