@@ -126,7 +126,13 @@ def commit() -> str:
 
 def machine() -> str:
     """The processor and what runs on it."""
-    device = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} {platform.machine()} cores"
-    )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return f"{device}, Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}"
+
+
+def _processor() -> str:
+    """Cores, model and the instructions that decide how fast a network runs, as far as torch tells."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has none
+    instructions = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if found.get(name)]
+    details = ", ".join([found.get("cpu_name", "CPU"), *instructions])
+    return f"{os.cpu_count()} {platform.machine()} cores ({details})"
