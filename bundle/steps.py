@@ -132,7 +132,7 @@ def machine() -> str:
 
 def _processor() -> str:
     """Cores, model and the instructions that decide how fast a network runs, as far as torch tells."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has none
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has none
     instructions = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if found.get(name)]
     details = ", ".join([found.get("cpu_name", "CPU"), *instructions])
     return f"{os.cpu_count()} {platform.machine()} cores ({details})"

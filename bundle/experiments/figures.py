@@ -46,7 +46,7 @@ def plot_table(table: Table, done: Sequence[Outcome], out: Path) -> None:
 
 
 def _dice_of_rows(axes: Axes, table: Table, done: Sequence[Outcome], colours: Sequence[tuple]) -> None:
-    """Mean and standard deviation of each row from the top down, the paper's as a hollow diamond below ours."""
+    """Mean and standard deviation of each row from the top down, the paper's as a hollow diamond below."""
     for place, (outcome, colour) in enumerate(zip(done, colours, strict=True)):
         dice = np.array([row["dice"] for row in outcome.lesions])
         axes.errorbar(dice.mean(), place - 0.12, xerr=dice.std(ddof=1) if dice.size > 1 else 0, fmt="o", color=colour)
@@ -57,7 +57,7 @@ def _dice_of_rows(axes: Axes, table: Table, done: Sequence[Outcome], colours: Se
             )
     axes.set_yticks(range(len(done)), [outcome.published.title for outcome in done])
     axes.set(xlim=(0, 1), ylim=(len(done) - 0.5, -0.5), xlabel="Dice, mean ± standard deviation over cases")
-    axes.set_title("ours (●) and, on ISLES 2018, the paper's (◇)" if table.rows else "ours")
+    axes.set_title("here (●) and, on ISLES 2018, the paper's (◇)" if table.rows else "on the same cases")
 
 
 def _boxes_by_size(axes: Axes, done: Sequence[Outcome], metric: str, colours: Sequence[tuple]) -> None:
