@@ -22,22 +22,22 @@ def write_page(path: Path, record: Record, modules: dict[str, ModuleType]) -> No
     """
     (path.parent / "images").mkdir(parents=True, exist_ok=True)
     for name, found in record.found.items():
-        plot_found(found, path.parent / "images" / _picture(name))
+        plot_found(found, path.parent / _picture(path.stem, name))
     with atomic_path(path) as temporary:
-        temporary.write_text(page(record, modules), encoding="utf-8")
+        temporary.write_text(page(record, modules, path.stem), encoding="utf-8")
 
 
-def _picture(name: str) -> str:
-    return f"performance_{name}.png"
+def _picture(stem: str, name: str) -> str:
+    return f"images/{stem}_{name}.png"
 
 
-def page(record: Record, modules: dict[str, ModuleType]) -> str:
-    """The page in Markdown."""
+def page(record: Record, modules: dict[str, ModuleType], stem: str = "performance") -> str:
+    """The page in Markdown; the stem of its own name is that of its pictures' names."""
     parts = ["# Performance", _preface(record), _verdict(record)]
     for name, found in record.found.items():
         parts += [f"## {name.capitalize()}", (modules[name].__doc__ or "").strip(), table(found)]
         parts += [f"- {note}" for note in found.notes]
-        parts += [f"![times, and how time and memory grow](images/{_picture(name)})"]
+        parts += [f"![times, and how time and memory grow]({_picture(stem, name)})"]
     parts += ["## How this was made", _how_made(record)]
     return "\n\n".join(parts) + "\n"
 
@@ -46,7 +46,8 @@ def _preface(record: Record) -> str:
     quick = "**A quick run at the smallest sizes: it shows that the benchmarks work, and no speed.** "
     return (
         (quick if record.quick else "")
-        + "Each figure is a ratio of medians, measured in one process in which the alternatives take turns; times are "
+        + f"On {record.machine}. Each figure is a ratio of medians, measured in one process in which the alternatives "
+        "take turns; times are "
         + (
             "those between events on the device. "
             if record.device != "cpu"

@@ -34,13 +34,14 @@ def test_a_benchmark_writes_its_record_page_and_picture(quick):
     for scaling in found.scaling:
         for values in (*scaling.time_ms.values(), *scaling.memory_mib.values()):
             assert len(values) == len(scaling.points)
-    assert f"images/performance_{name}.png" in quick.with_suffix(".md").read_text()
-    assert (quick.parent / "images" / f"performance_{name}.png").is_file()
+    assert f"images/{quick.stem}_{name}.png" in quick.with_suffix(".md").read_text()
+    assert (quick.parent / "images" / f"{quick.stem}_{name}.png").is_file()
 
 
 def test_the_page_is_made_again_from_the_record(quick, tmp_path):
-    assert main(["benchmark", "page", str(quick), "--page", str(tmp_path / "again.md")]) == 0
-    assert (tmp_path / "again.md").read_text() == quick.with_suffix(".md").read_text()
+    again = tmp_path / quick.with_suffix(".md").name
+    assert main(["benchmark", "page", str(quick), "--page", str(again)]) == 0
+    assert again.read_text() == quick.with_suffix(".md").read_text()
 
 
 def test_a_record_compared_with_itself(quick, capsys):

@@ -137,8 +137,8 @@ def test_the_page_shows_limits_and_what_misses_them(tmp_path):
 
 def test_the_page_has_its_pictures(tmp_path):
     write_page(tmp_path / "page.md", record(), {"fake": fake_module()})
-    assert "](images/performance_fake.png)" in (tmp_path / "page.md").read_text()
-    assert (tmp_path / "images" / "performance_fake.png").read_bytes().startswith(b"\x89PNG")
+    assert "](images/page_fake.png)" in (tmp_path / "page.md").read_text()
+    assert (tmp_path / "images" / "page_fake.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
