@@ -7,12 +7,13 @@ channels.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 _aten = torch.ops.aten
-_PART_BYTES = 2**18  # of what is read and written several times: it stays in the cache, and costs more than a call does
+_PART_BYTES = 2**17  # of what is read and written several times: it stays in the cache, and costs more than a call does
 
 
 def _statistics_dtype(x: Tensor) -> torch.dtype:
@@ -108,21 +109,20 @@ def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Ten
     if _broadcasts(x):
         torch.addcmul(_pixels(shift), x, _pixels(slope), out=grad_x)
         return grad_x.addcmul_(grad_y, _pixels(scale))
-    rows = _rows(x, scale, slope, shift)
-    by_lines = _memory_format(x) == torch.channels_last
-    affine = _channel_affine(len(rows[0][0]), scale.dtype)
-    nothing = torch.zeros_like(rows[0][0])
-    for item, grad, out, coefficients in zip(_items(x), _items(grad_y), _items(grad_x), rows, strict=True):
-        for part in _parts(item, dim=2 if by_lines else 1):
-            a, p, q = coefficients if by_lines else (c[part[1]] for c in coefficients)
-            affine(item[part], p, q, out[part])
-            product = torch.empty_like(grad[part])
-            affine(grad[part], a, nothing[: len(a)], product)
-            out[part].add_(product)
+    channels_last = _memory_format(x) == torch.channels_last
+    dim = 2 if channels_last else 1
+    for item, grad, out, coefficients in zip(
+        _items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift), strict=True
+    ):
+        size = max(1, _PART_BYTES * item.shape[dim] // item.nbytes)
+        affine = _channel_affine(item.shape[1], scale.dtype)
+        nothing = torch.zeros_like(coefficients[0])
+        cut = (repeat(c) if channels_last else c.split(size) for c in (*coefficients, nothing))
+        for x_part, grad_part, out_part, a, p, q, zero in zip(
+            *(tensor.split(size, dim) for tensor in (item, grad, out)), *cut, strict=False
+        ):
+            affine(x_part, p, q, out_part)
+            product = torch.empty_like(grad_part)
+            affine(grad_part, a, zero, product)
+            out_part.add_(product)
     return grad_x
-
-
-def _parts(x: Tensor, dim: int) -> list[tuple[slice, ...]]:
-    """Indices that cut a tensor along a dimension into parts of at most ``_PART_BYTES``, where that is possible."""
-    size = max(1, _PART_BYTES * x.shape[dim] // x.nbytes)
-    return [(slice(None),) * dim + (slice(start, start + size),) for start in range(0, x.shape[dim], size)]
