@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bundle.__main__ import main
-from bundle.benchmark.command import BENCHMARKS
-from bundle.benchmark.measurement import read_record
+from bundle.benchmark.command import BENCHMARKS, measure
+from bundle.benchmark.measurement import Settings, read_record
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -36,6 +36,14 @@ def test_a_benchmark_writes_its_record_page_and_picture(quick):
             assert len(values) == len(scaling.points)
     assert f"images/{quick.stem}_{name}.png" in quick.with_suffix(".md").read_text()
     assert (quick.parent / "images" / f"{quick.stem}_{name}.png").is_file()
+
+
+def test_several_in_processes_of_their_own(tmp_path):
+    settings = Settings(torch.device("cpu"), repeats=1, quick=True, dataset_dir=tmp_path)
+    names = ["loading", "phantom"]
+    record = measure(names, settings, tmp_path / "benchmark.json", "a command")
+    assert list(record.found) == names
+    assert all(found.rows for found in record.found.values())
 
 
 def test_the_page_is_made_again_from_the_record(quick, tmp_path):
