@@ -201,9 +201,7 @@ def assert_same_curve(ours: list[dict[str, float]], other: list[dict[str, float]
 def test_with_synchronised_statistics_the_curve_is_that_of_the_doubled_batch(two_processes, one_process):
     _, (first, second) = two_processes
     assert first["synchronised"] == second["synchronised"]
-    assert_same_curve(
-        first["synchronised"], one_process["synchronised"], 1e-7
-    )  # rounding, which grows from step to step
+    assert_same_curve(first["synchronised"], one_process["synchronised"], 1e-7)  # rounding grows from step to step
 
 
 @pytest.mark.slow
