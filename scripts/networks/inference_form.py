@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .inference_layers import HalvingMaxPool, PackedConvolution, SignReLU, is_packable
+from .inference_layers import HalvingMaxPool, PackedConvolution, SignReLU, is_halving_max_pool, is_packable
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _TRANSPOSED = _CONVOLUTIONS[3:]
@@ -86,7 +86,7 @@ def _lighter(module: nn.Module, layers: dict[int, nn.Module]) -> nn.Module | Non
             layers[id(module)] = PackedConvolution(module)
         elif type(module) is nn.ReLU and module.inplace:
             layers[id(module)] = SignReLU()
-        elif type(module) is nn.MaxPool2d and module.extra_repr() == nn.MaxPool2d(2).extra_repr():
+        elif is_halving_max_pool(module):
             layers[id(module)] = HalvingMaxPool()
     return layers.get(id(module))
 
@@ -108,12 +108,12 @@ def _is_sequence(module: nn.Module) -> bool:
 def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     """What a sequence runs: each module with its parent and its name there, those of inner sequences among them.
 
-    What does nothing is left out.
+    What does nothing, and is not looked at, is left out.
     """
     for name, module in sequence._modules.items():  # `named_children` leaves out a second use of the same module
         if module is not None and _is_sequence(module):
             yield from _in_order(module)
-        elif module is not None and type(module) is not nn.Identity:
+        elif module is not None and (type(module) is not nn.Identity or _hooks(module)):
             yield sequence, name, module
 
 

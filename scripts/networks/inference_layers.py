@@ -51,8 +51,7 @@ class PackedConvolution(nn.Module):
 def is_packable(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """Whether this is a convolution with bfloat16 weights on a CPU that has oneDNN and instructions for bfloat16."""
     return (
-        isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-        and type(module) in (nn.Conv2d, nn.ConvTranspose2d)  # a subclass may do more
+        (type(module) is nn.Conv2d or type(module) is nn.ConvTranspose2d)  # a subclass may do more
         and module.weight.device.type == "cpu"
         and module.weight.dtype == torch.bfloat16
         and module.padding_mode == "zeros"
@@ -65,8 +64,7 @@ def is_packable(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
 class SignReLU(nn.Module):
     """ReLU in place that sees of a bfloat16 its sign, which is where a 16-bit integer has it.
 
-    Integers below zero become 0, which is 0.0. NaN stays where its sign is positive, as that of arithmetic is on a CPU
-    that keeps it; a negative one becomes 0.
+    Integers below zero become 0, which is 0.0. A NaN whose sign is set, as some instructions make it, becomes 0 too.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,3 +83,11 @@ class HalvingMaxPool(nn.Module):
         height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         lines = torch.maximum(x[:, :, 0:height:2, :width], x[:, :, 1:height:2, :width])
         return torch.maximum(lines[..., 0::2], lines[..., 1::2])
+
+
+def is_halving_max_pool(module: nn.Module) -> bool:
+    """Whether :class:`HalvingMaxPool` gives what this gives."""
+    return type(module) is nn.MaxPool2d and (
+        (module.kernel_size, module.stride, module.padding, module.dilation) == (2, 2, 0, 1)
+        and not (module.ceil_mode or module.return_indices)
+    )

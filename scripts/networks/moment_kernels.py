@@ -111,12 +111,11 @@ def instance_input_gradient(grad_y: Tensor, x: Tensor, scale: Tensor, slope: Ten
         return grad_x.addcmul_(grad_y, _pixels(scale))
     channels_last = _memory_format(x) == torch.channels_last
     dim = 2 if channels_last else 1
-    for item, grad, out, coefficients in zip(
-        _items(x), _items(grad_y), _items(grad_x), _rows(x, scale, slope, shift), strict=True
-    ):
+    rows = _rows(x, scale, slope, shift)
+    affine = _channel_affine(len(rows[0][0]), scale.dtype)
+    nothing = torch.zeros_like(rows[0][0])
+    for item, grad, out, coefficients in zip(_items(x), _items(grad_y), _items(grad_x), rows, strict=True):
         size = max(1, _PART_BYTES * item.shape[dim] // item.nbytes)
-        affine = _channel_affine(item.shape[1], scale.dtype)
-        nothing = torch.zeros_like(coefficients[0])
         cut = (repeat(c) if channels_last else c.split(size) for c in (*coefficients, nothing))
         for x_part, grad_part, out_part, a, p, q, zero in zip(
             *(tensor.split(size, dim) for tensor in (item, grad, out)), *cut, strict=False

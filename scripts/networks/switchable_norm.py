@@ -225,11 +225,9 @@ class SwitchableNorm2d(nn.Module):
     @torch.jit.unused
     def _fused(self, x: Tensor, batch_mean: Tensor | None, batch_var: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         mean, var = instance_moments(x.detach())
-        parameters = self.weight, self.bias, self.mean_weight, self.var_weight, self.eps
-        if torch.is_grad_enabled():
-            return _FusedSwitchableNorm.apply(x, mean, var, batch_mean, batch_var, *parameters), mean, var
-        scale, shift = mixed_affine(mean, var, batch_mean, batch_var, *parameters)
-        y = instance_affine(x, scale, shift - mean * scale)
+        y = _FusedSwitchableNorm.apply(
+            x, mean, var, batch_mean, batch_var, self.weight, self.bias, self.mean_weight, self.var_weight, self.eps
+        )
         return y, mean, var
 
     def _update_running_statistics(self, batch_mean: Tensor, batch_var: Tensor) -> None:

@@ -183,8 +183,7 @@ class _CirculantBasis:
         times = torch.full_like(time, 2.0)
         times[[0, -1]] = 1.0
         self.residue = residue.float()
-        mirrored = residue[:, 1:].flip(1) * residue.new_tensor([1.0, -1.0])[:, None, None]
-        self.period = torch.cat([mirrored, residue[:, :-1]], dim=1).transpose(0, 1).contiguous().float()
+        self.period = _waves(omega, torch.cat([time[:-1] - n_frames, time[:-1]])).transpose(0, 1).contiguous().float()
         self.between = _waves(omega, time[:n_frames] + 0.5).float()
         self.curvature = (residue * bend * times[:, None]).float()
         self.sharpness = (length * bend / share).float()

@@ -191,6 +191,14 @@ def test_a_rectifier_of_several_layers_stays_one():
         torch.testing.assert_close(form(image(2)), network(image(2)))
 
 
+def test_what_is_looked_at_between_stays():
+    network, seen = settled(nn.Sequential(nn.Conv2d(2, 2, 1), nn.Identity(), nn.BatchNorm2d(2))), []
+    network[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        inference_form(network)(image(2))
+        torch.testing.assert_close(seen, [network[0](image(2))])
+
+
 def test_what_is_looked_at_in_bfloat16_stays():
     network, seen = settled(nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(inplace=True))), []
     network[1].register_forward_pre_hook(lambda module, inputs: seen.append(float(inputs[0].min())))

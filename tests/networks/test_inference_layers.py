@@ -1,12 +1,20 @@
 """The layers against those that they stand in for."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from scripts.networks.inference_layers import HalvingMaxPool, PackedConvolution, SignReLU, is_packable
+from scripts.networks.inference_layers import (
+    HalvingMaxPool,
+    PackedConvolution,
+    SignReLU,
+    is_halving_max_pool,
+    is_packable,
+)
 
 needs_bfloat16 = pytest.mark.skipif(
     not is_packable(nn.Conv2d(1, 1, 1).bfloat16()), reason="this machine does not convolve in bfloat16"
@@ -30,9 +38,8 @@ needs_bfloat16 = pytest.mark.skipif(
 def test_packed_convolution(convolution, memory_format, rectified):
     x = torch.randn(2, 6, 17, 20, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
     convolution = convolution.bfloat16()
-    exact = nn.Sequential(convolution).double()(x.bfloat16().double()).detach()
-    convolution.bfloat16()
     with torch.no_grad():
+        exact = deepcopy(convolution).double()(x.bfloat16().double())
         found = PackedConvolution(convolution, rectified)(x)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), exact.clamp_min(0) if rectified else exact, atol=1e-2, rtol=2**-8)
@@ -83,3 +90,10 @@ def test_halving_max_pool(size, memory_format):
     found = HalvingMaxPool()(x)
     assert torch.equal(found, nn.MaxPool2d(2)(x))
     assert found.is_contiguous(memory_format=memory_format)
+
+
+def test_what_halves():
+    assert is_halving_max_pool(nn.MaxPool2d(2))
+    others = [{"stride": 1}, {"padding": 1}, {"dilation": 2}, {"ceil_mode": True}, {"return_indices": True}]
+    assert not any(is_halving_max_pool(nn.MaxPool2d(2, **arguments)) for arguments in others)
+    assert not any(map(is_halving_max_pool, (nn.MaxPool2d(3), nn.MaxPool3d(2), nn.AvgPool2d(2))))
