@@ -98,7 +98,7 @@ def _shown(args: argparse.Namespace) -> str:
 def measure(names: Sequence[str], settings: Settings, out: Path, command: str) -> Record:
     """Run benchmarks one after the other, and write what was found so far after each.
 
-    Several run in a process of their own each: what one leaves in the allocator slows the next by up to a half.
+    Several run in a process of their own each: what one leaves in the allocator slows the next by more than a half.
 
     Args:
         names: keys of `BENCHMARKS`.
