@@ -39,10 +39,11 @@ CHANNELS = tuple(WINDOWS)
 class CasePreprocessing(Compose):
     """Make the network's ``image`` of a case: by default 6 frames of the perfusion, CBF, CBV, MTT, Tmax, temporal MIP.
 
-    The steps, in order: load and check; compute the maps that the case lacks; project to F_l (Eq. 1 of Wang et al.
-    2020); crop to the perfusion (Eq. 2-3) and resample to C_e frames; scale intensities, the DWI from its minimum and
-    99th percentile (section 4.1), every other channel by its fixed window; bring to RAS orientation, the pixel size
-    and the matrix of the networks. The last three invert exactly, through MONAI's ``Invertd``.
+    The steps, in order: load and check; bring to RAS orientation, slices last, before anything is computed; compute
+    the maps that the case lacks; project to F_l (Eq. 1 of Wang et al. 2020); crop to the perfusion (Eq. 2-3) and
+    resample to C_e frames; scale intensities, the DWI from its minimum and 99th percentile (section 4.1), every other
+    channel by its fixed window; bring to the pixel size and the matrix of the networks. Orientation, pixel size and
+    matrix invert exactly, through MONAI's ``Invertd``.
 
     Args:
         geometry_keys: the images brought to the networks' grid. ``("image",)`` leaves DWI and label on the grid of the
@@ -83,15 +84,16 @@ class CasePreprocessing(Compose):
         if "image" in channels:
             computed += [PerfusionCropd("image", consecutive_frames), TemporalResampled("image", frames)]
         scaled = [key for key in channels if key in WINDOWS]
+        oriented = list(dict.fromkeys([*geometry_keys, "image", *(key for key in channels if key != "mip"), *maps]))
         super().__init__(
             [
                 LoadCased(required=["dwi"] if "dwi" in channels else []),
+                Orientationd(oriented, axcodes="RAS", labels=None, allow_missing_keys=True),
                 *computed,
                 *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),
                 ScaleIntensityRangePercentilesd("dwi", 0, 99, 0.0, 1.0, clip=True, allow_missing_keys=True),
                 ConcatItemsd(channels, name="image"),
                 DeleteItemsd(CHANNELS[1:]),
-                Orientationd(geometry_keys, axcodes="RAS", labels=None, allow_missing_keys=True),
                 ResampleInPlaned(geometry_keys, size, field_of_view_mm, allow_missing_keys=True),
                 ResizeWithPadOrCropd(geometry_keys, (size, size, -1), allow_missing_keys=True),
             ]

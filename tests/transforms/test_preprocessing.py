@@ -1,12 +1,16 @@
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from scripts.io.case import MAP_KEYS
 from scripts.transforms import CasePreprocessing
 from scripts.transforms.preprocessing import WINDOWS
 from scripts.workflow.case_dataset import root_error
 from tests.conftest import axial_affine
+from tests.perfusion.head import SPACING_MM, head
 
 
 def scaled(volume, key):
@@ -109,3 +113,25 @@ def test_the_time_between_frames_may_be_given(write_case):
     assert "give dt_s" in str(root_error(caught.value))
     slow, fast = (CasePreprocessing(size=64, channels=["cbf"], dt_s=dt_s)(case)["image"] for dt_s in (3.0, 1.5))
     assert fast.mean() > slow.mean() > 0
+
+
+def axis_orders():
+    """All 48 ways to store three axes: six orders, each axis either way round."""
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            yield np.array(list(zip(order, flips, strict=True)))
+
+
+def test_the_maps_do_not_depend_on_the_order_of_the_axes(tmp_path):
+    series, _, _ = head(stripped=False)
+    image = nib.Nifti1Image(series.permute(1, 2, 3, 0).numpy(), np.diag([*SPACING_MM, 1.0]))
+    preprocessing = CasePreprocessing(size=96, channels=MAP_KEYS, dt_s=1.0)
+    expected = None
+    for order in axis_orders():
+        path = tmp_path / "series.nii"
+        reordered = image.as_reoriented(order)
+        nib.save(reordered, path)
+        found = preprocessing({"image": str(path)})["image"].numpy()
+        expected = found if expected is None else expected
+        assert expected.max(axis=(1, 2, 3)).min() > 0.05, "all four maps show something"
+        np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=str(nib.aff2axcodes(reordered.affine)))
