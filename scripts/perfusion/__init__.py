@@ -1,29 +1,33 @@
-"""Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading."""
+"""Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading.
 
-from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
-from .brain import brain_mask
-from .deconvolution import PerfusionMaps, deconvolve
-from .maps import PerfusionVolumes, perfusion_maps
-from .motion import correct_motion
-from .quality import QualityLimits, QualityWarning, check_quality
-from .reading import Reading, ReadingThresholds, read_maps
-from .transform import PerfusionMapsd
+The names below are imported when they are first used: the command's ``--help`` needs none of them.
+"""
 
-__all__ = [
-    "ArterialInput",
-    "PerfusionMaps",
-    "PerfusionMapsd",
-    "PerfusionVolumes",
-    "QualityLimits",
-    "QualityWarning",
-    "Reading",
-    "ReadingThresholds",
-    "brain_mask",
-    "check_quality",
-    "correct_motion",
-    "deconvolve",
-    "find_arterial_input",
-    "given_arterial_input",
-    "perfusion_maps",
-    "read_maps",
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "ArterialInput": "arterial_input",
+    "PerfusionMaps": "deconvolution",
+    "PerfusionMapsd": "transform",
+    "PerfusionVolumes": "maps",
+    "QualityLimits": "quality",
+    "QualityWarning": "quality",
+    "Reading": "reading",
+    "ReadingThresholds": "reading",
+    "brain_mask": "brain",
+    "check_quality": "quality",
+    "correct_motion": "motion",
+    "deconvolve": "deconvolution",
+    "find_arterial_input": "arterial_input",
+    "given_arterial_input": "arterial_input",
+    "perfusion_maps": "maps",
+    "read_maps": "reading",
+}
+__all__ = list(_MODULES)  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -1,0 +1,37 @@
+"""The one frame in which a case is computed: RAS, slices last. Results go back to the order in which it was stored."""
+
+from __future__ import annotations
+
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+
+class CanonicalFrame:
+    """Brings arrays from the stored order of their axes to RAS and back, exactly: axes are swapped and turned around.
+
+    Args:
+        affine: (4, 4), stored voxel indices to mm (RAS+).
+        shape: spatial shape as stored, (3,).
+
+    Attributes:
+        affine: (4, 4) float64, canonical voxel indices to mm.
+
+    Example:
+        >>> frame = CanonicalFrame(np.diag([-1.0, 1.0, 1.0, 1.0]), (3, 1, 1))
+        >>> frame.to_canonical(np.arange(3).reshape(3, 1, 1)).ravel().tolist()
+        [2, 1, 0]
+    """
+
+    def __init__(self, affine: NDArray, shape: tuple[int, ...]) -> None:
+        self._to_ras = io_orientation(affine)
+        self._back = ornt_transform(axcodes2ornt("RAS"), self._to_ras)
+        self.affine = np.asarray(affine, dtype=np.float64) @ inv_ornt_aff(self._to_ras, shape[:3])
+
+    def to_canonical(self, array: NDArray) -> NDArray:
+        """View of an array (H, W, D, ...) as stored in RAS."""
+        return apply_orientation(array, self._to_ras)
+
+    def to_stored(self, array: NDArray) -> NDArray:
+        """View of an array (H, W, D, ...) in RAS as it was stored."""
+        return apply_orientation(array, self._back)
