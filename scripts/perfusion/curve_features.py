@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .enhancement import Times, frame_times
+
 _FOOT_SHARE = 0.2  # of the peak; the arrival is the crossing before the peak
 _MIDDLE_WEIGHT, _SIDE_WEIGHT = 0.5, 0.25
 
@@ -23,32 +25,32 @@ class CurveFeatures(NamedTuple):
     width_s: Tensor
     """Full width at half maximum, s; to the end of the series where it does not fall that far."""
     roughness: Tensor
-    """Mean absolute second difference of the unsmoothed curve over its peak."""
+    """Mean absolute second difference of the unsmoothed curve over its peak, see `_bend`."""
     area_hu_s: Tensor
-    """Area under the curve, HU s."""
+    """Area under the curve by trapezoids, HU s."""
 
 
-def curve_features(curves: Tensor, dt_s: float) -> CurveFeatures:
+def curve_features(curves: Tensor, times_s: Times) -> CurveFeatures:
     """Describe enhancement curves.
 
     Args:
         curves: (T, N) enhancement over the baseline in HU.
-        dt_s: time between frames in s.
+        times_s: the time of every frame in s, or the time between frames; the features count from the first frame.
     """
+    times = frame_times(times_s, len(curves), curves.device)
     smooth = smooth_in_time(curves)
     peak_hu, peak = smooth.max(dim=0)
     frame = torch.arange(len(curves), device=curves.device)[:, None]
     rise = _last_below(smooth, _FOOT_SHARE * peak_hu, frame < peak)
     half_before = _last_below(smooth, 0.5 * peak_hu, frame < peak)
     half_after = len(curves) - 1 - _last_below(smooth.flip(0), 0.5 * peak_hu, frame < len(curves) - 1 - peak)
-    bend = curves[2:] - 2 * curves[1:-1] + curves[:-2]
     return CurveFeatures(
         peak_hu,
-        peak * dt_s,
-        rise * dt_s,
-        (half_after - half_before) * dt_s,
-        bend.abs().mean(dim=0) / peak_hu.clamp_min(1e-3),
-        curves.sum(dim=0) * dt_s,
+        times[peak],
+        _between(times, rise),
+        _between(times, half_after) - _between(times, half_before),
+        _bend(curves, times).abs().mean(dim=0) / peak_hu.clamp_min(1e-3),
+        torch.trapezoid(curves, times, dim=0),
     )
 
 
@@ -63,6 +65,18 @@ def smooth_in_time(curves: Tensor) -> Tensor:
     ):
         part.add_(neighbour, alpha=_SIDE_WEIGHT)
     return smooth
+
+
+def _bend(curves: Tensor, times: Tensor) -> Tensor:
+    """Second differences (T - 2, N): twice what the middle one of three frames is off the line between the others."""
+    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None]
+    return 2 * (torch.lerp(curves[:-2], curves[2:], share) - curves[1:-1])
+
+
+def _between(times: Tensor, place: Tensor) -> Tensor:
+    """Times (N,) at places (N,) between frames."""
+    first = place.floor().long().clamp(0, len(times) - 1)
+    return torch.lerp(times[first], times[(first + 1).clamp_max(len(times) - 1)], place - first)
 
 
 def _last_below(curves: Tensor, level: Tensor, allowed: Tensor) -> Tensor:

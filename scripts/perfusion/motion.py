@@ -41,7 +41,8 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
         which each of these had moved from where the head lies most of the time; zero for the others.
     """
     extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
-    motion = _registered(series, extent_mm, _STAGES, _ROUNDS)
+    frames = reduced_frames(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in _STAGES))
+    motion = movements(_registered(frames, extent_mm, _STAGES, _ROUNDS))
     displaced = torch.nonzero(displacement_mm(motion) > _SMALLEST_MM).squeeze(1)
     if not len(displaced):
         return series, torch.zeros_like(motion, dtype=torch.float32)
@@ -49,7 +50,7 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
     for some in displaced.split(_FRAMES_AT_ONCE):
         slices = series[some].float().nan_to_num().permute(0, 3, 1, 2)
         corrected[some] = (
-            _moved(slices, _pose(motion[some]), extent_mm, "bicubic").permute(0, 2, 3, 1).to(corrected.dtype)
+            moved_frames(slices, _pose(motion[some]), extent_mm, "bicubic").permute(0, 2, 3, 1).to(corrected.dtype)
         )
     still = displacement_mm(motion) <= _SMALLEST_MM
     return corrected, torch.where(still[:, None], 0.0, motion).float()
@@ -63,36 +64,37 @@ def estimate_motion(series: Tensor, spacing_mm: Spacing) -> Tensor:
         spacing_mm: voxel size along H, W and D.
     """
     extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
-    return _registered(series, extent_mm, _COARSE_STAGES, 1).float()
+    frames = reduced_frames(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in _COARSE_STAGES))
+    return movements(coarse_poses(frames, extent_mm)).float()
+
+
+def coarse_poses(frames: Tensor, extent_mm: tuple[float, float]) -> Tensor:
+    """Poses (T, 3, 3) of frames (T, D, h, w), quickly, against where the head lies most of the time."""
+    return _registered(frames, extent_mm, _COARSE_STAGES, 1)
 
 
 def _registered(
-    series: Tensor, extent_mm: tuple[float, float], stages: Sequence[tuple[float, float, int]], n_rounds: int
+    frames: Tensor, extent_mm: tuple[float, float], stages: Sequence[tuple[float, float, int]], n_rounds: int
 ) -> Tensor:
-    """Movements (T, 3), float64, of the frames from where the head lies most of the time."""
-    frames = _reduced(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in stages))
-    poses = torch.eye(3, dtype=torch.float64, device=series.device).repeat(len(frames), 1, 1)
+    """Poses (T, 3, 3), float64, of frames (T, D, h, w) against where the head lies most of the time."""
+    poses = torch.eye(3, dtype=torch.float64, device=frames.device).repeat(len(frames), 1, 1)
     for _ in range(n_rounds):
-        reference = _usual(frames, poses, extent_mm)
+        reference = usual_frame(moved_frames(frames, poses, extent_mm))
         for sigma_mm, pixel_mm, n_steps in stages:
-            fit = _Fit(_smoothed(reference, sigma_mm, pixel_mm, extent_mm)[0], extent_mm)
+            fit = RobustFit(_smoothed(reference[None], sigma_mm, pixel_mm, extent_mm)[0], extent_mm)
             for start in range(0, len(frames), _FRAMES_AT_ONCE):
                 part = slice(start, start + _FRAMES_AT_ONCE)
                 images = _smoothed(frames[part], sigma_mm, pixel_mm, extent_mm)
                 for _ in range(n_steps):
-                    step = fit.displacement(_moved(images, poses[part], extent_mm))
+                    step = fit.coefficients(moved_frames(images, poses[part], extent_mm))[:, :3]
                     poses[part] = poses[part] @ torch.linalg.inv(_pose(step))
-    usual = _pose(_parameters(poses).median(dim=0, keepdim=True).values)
-    return _parameters(poses @ torch.linalg.inv(usual))  # so that the frames at rest stay as they are
+    usual = _pose(movements(poses).median(dim=0, keepdim=True).values)
+    return poses @ torch.linalg.inv(usual)  # so that the frames at rest stay as they are
 
 
-def _usual(frames: Tensor, poses: Tensor, extent_mm: tuple[float, float]) -> Tensor:
-    """Median (1, D, h, w) over time of frames (T, D, h, w) read at their poses, one slice after the other."""
-    slices = [
-        _moved(frames[:, index : index + 1], poses, extent_mm).median(dim=0, keepdim=True).values
-        for index in range(frames.shape[1])
-    ]
-    return torch.cat(slices, dim=1)
+def usual_frame(frames: Tensor) -> Tensor:
+    """Median (D, h, w) over time of frames (T, D, h, w), one slice after the other."""
+    return torch.stack([frames[:, index].median(dim=0).values for index in range(frames.shape[1])])
 
 
 def displacement_mm(motion: Tensor) -> Tensor:
@@ -100,10 +102,14 @@ def displacement_mm(motion: Tensor) -> Tensor:
     return motion[:, :2].norm(dim=1) + _TURN_RADIUS_MM * motion[:, 2].abs()
 
 
-class _Fit:
-    """Least-squares fit of small displacements of images against a reference (D, H, W)."""
+class RobustFit:
+    """Least-squares fit of images by a reference (D, H, W) that is displaced a little.
 
-    def __init__(self, reference: Tensor, extent_mm: tuple[float, float]) -> None:
+    The terms are shifts along H and W in mm, a rotation in radians, a level, the reference itself, and, where another
+    image is given, the way from the reference to it, from 0 to 1.
+    """
+
+    def __init__(self, reference: Tensor, extent_mm: tuple[float, float], other: Tensor | None = None) -> None:
         steps_mm = [size_mm / count for size_mm, count in zip(extent_mm, reference.shape[1:], strict=True)]
         along_h, along_w = torch.gradient(reference, spacing=steps_mm, dim=(1, 2))
         place_h, place_w = (
@@ -111,30 +117,34 @@ class _Fit:
             for count, step_mm in zip(reference.shape[1:], steps_mm, strict=True)
         )
         turn = along_w * place_h[:, None] - along_h * place_w
-        terms = torch.stack([along_h, along_w, turn, torch.ones_like(reference), reference])
+        maps = [along_h, along_w, turn, torch.ones_like(reference), reference]
+        terms = torch.stack(maps if other is None else [*maps, other - reference])
         self._reference = reference.reshape(-1)
         self._terms = terms.reshape(len(terms), -1)
         self._scale = self._terms.square().mean(dim=1).sqrt().clamp_min(1e-6)
         self._terms /= self._scale[:, None]
         self._products = (self._terms[:, None] * self._terms).reshape(-1, self._terms.shape[1])
 
-    def displacement(self, images: Tensor) -> Tensor:
-        """Shifts in mm and rotation in radians (T, 3) that turn the reference into the images (T, D, H, W)."""
+    def coefficients(self, images: Tensor, n_weightings: int = 1) -> Tensor:
+        """Coefficients (T, 5 or 6) of the terms that turn the reference into the images (T, D, H, W)."""
         change = images.reshape(len(images), -1) - self._reference
-        weight = 1 / (1 + (change / _TOLERANCE_HU).square())
         n_terms = len(self._terms)
-        gram = (weight @ self._products.T).double().unflatten(1, (n_terms, n_terms))
-        gram += 1e-6 * weight.shape[1] * torch.eye(n_terms, dtype=gram.dtype, device=gram.device)
-        fitted = torch.linalg.solve(gram, ((weight * change) @ self._terms.T).double())
-        return (fitted / self._scale)[:, :3]
+        fitted = change.new_zeros((len(change), n_terms), dtype=torch.float64)
+        for step in range(n_weightings):
+            rest = change - fitted.float() @ self._terms if step else change
+            weight = 1 / (1 + (rest / _TOLERANCE_HU).square())
+            gram = (weight @ self._products.T).double().unflatten(1, (n_terms, n_terms))
+            gram += 1e-6 * weight.shape[1] * torch.eye(n_terms, dtype=gram.dtype, device=gram.device)
+            fitted = torch.linalg.solve(gram, ((weight * change) @ self._terms.T).double())
+        return fitted / self._scale
 
 
-def _reduced(series: Tensor, extent_mm: tuple[float, float], pixel_mm: float) -> Tensor:
-    """The series within the window on a coarser grid, (T, D, h, w)."""
+def reduced_frames(series: Tensor, extent_mm: tuple[float, float], pixel_mm: float) -> Tensor:
+    """The series within a window of HU on pixels of at least this size, (T, D, h, w)."""
     return torch.cat(
         [
-            _resized(part.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2), pixel_mm, extent_mm)
-            for part in series.split(_FRAMES_AT_ONCE)
+            _resized(frame.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2), pixel_mm, extent_mm)
+            for frame in series.split(1)
         ]
     )
 
@@ -158,7 +168,7 @@ def _smoothed(images: Tensor, sigma_mm: float, pixel_mm: float, extent_mm: tuple
     return images
 
 
-def _moved(images: Tensor, poses: Tensor, extent_mm: tuple[float, float], mode: str = "bilinear") -> Tensor:
+def moved_frames(images: Tensor, poses: Tensor, extent_mm: tuple[float, float], mode: str = "bilinear") -> Tensor:
     """Images (T, D, H, W) read at the places that poses (T, 3, 3) give to each pixel."""
     height_mm, width_mm = extent_mm
     ratio = width_mm / height_mm
@@ -180,6 +190,6 @@ def _pose(motion: Tensor) -> Tensor:
     return pose
 
 
-def _parameters(poses: Tensor) -> Tensor:
-    """Movements (T, 3) of matrices (T, 3, 3)."""
+def movements(poses: Tensor) -> Tensor:
+    """Movements (T, 3) of poses (T, 3, 3): shifts in mm and rotation in radians."""
     return torch.cat([poses[:, :2, 2], torch.atan2(poses[:, 1, 0], poses[:, 0, 0])[:, None]], dim=1)
