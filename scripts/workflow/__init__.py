@@ -12,6 +12,7 @@ from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
+from .training_dir import training_dir
 from .volume_dataset import VolumeDataset
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "inference_cases",
     "listed_cases",
     "pseudo_dwi_discriminator",
+    "training_dir",
 ]

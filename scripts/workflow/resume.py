@@ -1,4 +1,4 @@
-"""The last checkpoint of a training, from which it goes on as if it had never stopped."""
+"""The last checkpoint of a training run, from which it resumes, and the best weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import CheckpointSaver
+from torch import nn
 
 from ..io.atomic import atomic_path
 
@@ -18,20 +18,22 @@ logger = logging.getLogger(__name__)
 
 
 class BestMetric:
-    """The best validation so far, as a part of a checkpoint.
+    """The best validation so far: a part of the last checkpoint, and the file of its weights.
 
-    Without it a resumed training would take its first validation for the best and overwrite a better model.
+    Without it a resumed training would take its first validation for the best and overwrite a better model. The file is
+    written by :class:`LastCheckpoint`, after its own: a kill between the two is mended when the training resumes. MONAI's
+    ``CheckpointSaver`` is not used: it removes the previous file before it writes the next.
 
     Args:
         evaluator: the engine of the validation.
-        saver: the saver of the best model, attached to ``evaluator``.
-        filename: the file that ``saver`` writes.
+        network: the network that it validates.
+        path: the file of the best weights.
     """
 
-    def __init__(self, evaluator: Engine, saver: CheckpointSaver, filename: str = "model.pt"):
+    def __init__(self, evaluator: Engine, network: nn.Module, path: str | os.PathLike[str]):
         self.evaluator = evaluator
-        self.saver = saver
-        self.filename = filename
+        self.network = network
+        self.path = Path(path)
 
     def state_dict(self) -> dict[str, float | int]:
         """Return the best value of the key metric and its epoch."""
@@ -39,24 +41,27 @@ class BestMetric:
         return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
 
     def load_state_dict(self, state_dict: Mapping[str, float | int]) -> None:
-        """Restore both, for the evaluator and for the saver."""
+        """Restore both for the evaluator."""
         state: Any = self.evaluator.state
         state.best_metric = state_dict["best_metric"]
         state.best_metric_epoch = state_dict["best_metric_epoch"]
-        saved = [(state_dict["best_metric"], self.filename)] if state_dict["best_metric_epoch"] >= 0 else []
-        # Ignite documents the first name of this entry and asks for the second.
-        self.saver.load_state_dict({"saved": saved, "_saved": saved})
 
     def forget(self) -> None:
         """Begin anew: the next validation is the best."""
         self.load_state_dict({"best_metric": -1.0, "best_metric_epoch": -1})
 
+    def save_weights_of(self, epoch: int) -> None:
+        """Write the weights if the best validation is that of ``epoch``, which the network's are of."""
+        if self.state_dict()["best_metric_epoch"] == epoch:
+            save_states(_plain(self.network.state_dict()), self.path)
+
 
 class LastCheckpoint:
     """Ignite handler that saves the whole state of a training after every epoch, and restores it.
 
-    MONAI's ``CheckpointSaver`` removes the previous file before it writes the next, so that an interruption in between
-    loses both; here the new file takes the place of the old one when it is complete.
+    Two files, each replaced when the new one is complete: first the last state, then, where the epoch is the best so
+    far, the best weights, which the last state has in it. A kill at any moment thus leaves a state that the best weights
+    follow from, and a resumed training ends with the same bytes in both files as one that never stopped.
 
     Attach it after the handlers that validate and that change the learning rate.
 
@@ -64,12 +69,20 @@ class LastCheckpoint:
         path: the checkpoint's file.
         objects: name -> object with ``state_dict`` and ``load_state_dict``; its values are tensors and plain numbers.
             An engine among them gives its epoch and iteration.
+        best_metric: one of them, whose weights are to be saved.
         resume: whether to start from ``path`` where it exists.
     """
 
-    def __init__(self, path: str | os.PathLike[str], objects: Mapping[str, Any], resume: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        objects: Mapping[str, Any],
+        best_metric: BestMetric | None = None,
+        resume: bool = False,
+    ):
         self.path = Path(path)
         self.objects = dict(objects)
+        self.best_metric = best_metric
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
@@ -81,8 +94,13 @@ class LastCheckpoint:
         state: Any = engine.state
         if state.rank == 0:
             states = {name: _plain(item.state_dict()) for name, item in {**self.objects, "trainer": engine}.items()}
-            with atomic_path(self.path) as temporary:
-                torch.save(states, temporary)
+            save_states(states, self.path)
+            self._save_best(engine)
+
+    def _save_best(self, engine: Engine) -> None:
+        state: Any = engine.state
+        if self.best_metric is not None and state.rank == 0:
+            self.best_metric.save_weights_of(state.epoch)
 
     def _restore(self, engine: Engine) -> None:
         if not self.resume:
@@ -100,7 +118,14 @@ class LastCheckpoint:
         max_epochs = engine.state.max_epochs
         engine.load_state_dict(states["trainer"])
         engine.state.max_epochs = max_epochs
+        self._save_best(engine)  # a kill may have come between the two files
         logger.info("resumed from %s after epoch %d", self.path, engine.state.epoch)
+
+
+def save_states(states: Mapping[str, Any], path: Path) -> None:
+    """Write states as ``torch.save`` does, atomically; the bytes do not depend on the name of the file."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save(states, stream)
 
 
 def _plain(state: Any) -> Any:
