@@ -11,7 +11,7 @@ from typing import Any
 from .atomic import write_json
 from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
 from .errors import CaseError, DatasetError
-from .names import same_name
+from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
 ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold")
@@ -137,6 +137,4 @@ def _name_cases(cases: list[dict[str, Any]], root: Path) -> list[str]:
             case_name(case)
         except CaseError as error:
             problems.append(str(error))
-    counts = Counter(same_name(str(case["case"])) for case in cases)
-    names = {same_name(str(case["case"])): case["case"] for case in cases}
-    return problems + [f"the name '{names[key]}' is used for {n} cases" for key, n in counts.items() if n > 1]
+    return problems + repeated_names(str(case["case"]) for case in cases)

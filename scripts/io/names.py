@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 MAX_NAME_BYTES = 200
@@ -46,8 +47,16 @@ def name_problem(name: str) -> str | None:
 
 
 def same_name(name: str) -> str:
-    """What two names have in common that are one file's on some system: letter case and composed accents aside."""
+    """A key that is equal for names that some file system takes for one: letter case and composed accents aside."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """A line for each name that several cases have, or that one file system takes for the same folder (`A` and `a`)."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(same_name(name), []).append(name)
+    return [f"the name '{group[0]}' is used for {len(group)} cases" for group in groups.values() if len(group) > 1]
 
 
 def csv_cell(value: Any) -> Any:

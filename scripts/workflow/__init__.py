@@ -2,6 +2,7 @@
 
 from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
+from .case_evaluator import CaseEvaluator
 from .inference_cases import inference_cases
 from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .listed_cases import listed_cases
@@ -19,6 +20,7 @@ __all__ = [
     "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
+    "CaseEvaluator",
     "KeepFreedMemory",
     "LastCheckpoint",
     "LesionInferer",

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 class BestMetric:
     """The best validation so far: a part of the last checkpoint, and the file of its weights.
 
-    Without it a resumed training would take its first validation for the best and overwrite a better model. The file is
-    written by :class:`LastCheckpoint`, after its own: a kill between the two is mended when the training resumes. MONAI's
-    ``CheckpointSaver`` is not used: it removes the previous file before it writes the next.
+    Without it a resumed training run would take its first validation for the best and overwrite a better model. The
+    file is written by :class:`LastCheckpoint`, after its own, so that a kill between the two is mended on resume.
+    MONAI's ``CheckpointSaver`` is not used: it removes the previous file before it writes the next.
 
     Args:
         evaluator: the engine of the validation.
@@ -59,9 +59,9 @@ class BestMetric:
 class LastCheckpoint:
     """Ignite handler that saves the whole state of a training after every epoch, and restores it.
 
-    Two files, each replaced when the new one is complete: first the last state, then, where the epoch is the best so
-    far, the best weights, which the last state has in it. A kill at any moment thus leaves a state that the best weights
-    follow from, and a resumed training ends with the same bytes in both files as one that never stopped.
+    Two files, each replaced when the new one is complete: first the last state, then, if the epoch is the best so far,
+    the best weights, which the last state contains. After a kill at any moment the best weights can be restored from
+    the last state, and a resumed run ends with the same bytes in both files as one that never stopped.
 
     Attach it after the handlers that validate and that change the learning rate.
 
