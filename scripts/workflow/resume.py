@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
 
 from ..io.atomic import atomic_path
 
@@ -18,22 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 class BestMetric:
-    """The best validation so far: a part of the last checkpoint, and the file of its weights.
+    """The best validation so far, as a part of the last checkpoint.
 
-    Without it a resumed training run would take its first validation for the best and overwrite a better model. The
-    file is written by :class:`LastCheckpoint`, after its own, so that a kill between the two is mended on resume.
-    MONAI's ``CheckpointSaver`` is not used: it removes the previous file before it writes the next.
+    Without it a resumed training run would take its first validation for the best and overwrite a better model.
 
     Args:
         evaluator: the engine of the validation.
-        network: the network that it validates.
-        path: the file of the best weights.
     """
 
-    def __init__(self, evaluator: Engine, network: nn.Module, path: str | os.PathLike[str]):
+    def __init__(self, evaluator: Engine):
         self.evaluator = evaluator
-        self.network = network
-        self.path = Path(path)
 
     def state_dict(self) -> dict[str, float | int]:
         """Return the best value of the key metric and its epoch."""
@@ -41,7 +34,7 @@ class BestMetric:
         return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
 
     def load_state_dict(self, state_dict: Mapping[str, float | int]) -> None:
-        """Restore both for the evaluator."""
+        """Restore both."""
         state: Any = self.evaluator.state
         state.best_metric = state_dict["best_metric"]
         state.best_metric_epoch = state_dict["best_metric_epoch"]
@@ -50,26 +43,23 @@ class BestMetric:
         """Begin anew: the next validation is the best."""
         self.load_state_dict({"best_metric": -1.0, "best_metric_epoch": -1})
 
-    def save_weights_of(self, epoch: int) -> None:
-        """Write the weights if the best validation is that of ``epoch``, which the network's are of."""
-        if self.state_dict()["best_metric_epoch"] == epoch:
-            save_states(_plain(self.network.state_dict()), self.path)
-
 
 class LastCheckpoint:
-    """Ignite handler that saves the whole state of a training after every epoch, and restores it.
+    """Ignite handler that saves the whole state of a training run after every epoch, and restores it.
 
     Two files, each replaced when the new one is complete: first the last state, then, if the epoch is the best so far,
     the best weights, which the last state contains. After a kill at any moment the best weights can be restored from
-    the last state, and a resumed run ends with the same bytes in both files as one that never stopped.
+    the last state, and a resumed run ends with the same bytes in both files as one that never stopped. MONAI's
+    ``CheckpointSaver`` is not used: it removes the previous file before it writes the next.
 
     Attach it after the handlers that validate and that change the learning rate.
 
     Args:
-        path: the checkpoint's file.
+        path: the file of the last state.
         objects: name -> object with ``state_dict`` and ``load_state_dict``; its values are tensors and plain numbers.
             An engine among them gives its epoch and iteration.
-        best_metric: one of them, whose weights are to be saved.
+        best_path: the file of the best weights, those of ``model`` among the objects in the epoch that ``best_metric``,
+            a :class:`BestMetric` among them, says; None to save none.
         resume: whether to start from ``path`` where it exists.
     """
 
@@ -77,12 +67,12 @@ class LastCheckpoint:
         self,
         path: str | os.PathLike[str],
         objects: Mapping[str, Any],
-        best_metric: BestMetric | None = None,
+        best_path: str | os.PathLike[str] | None = None,
         resume: bool = False,
     ):
         self.path = Path(path)
         self.objects = dict(objects)
-        self.best_metric = best_metric
+        self.best_path = None if best_path is None else Path(best_path)
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
@@ -95,12 +85,11 @@ class LastCheckpoint:
         if state.rank == 0:
             states = {name: _plain(item.state_dict()) for name, item in {**self.objects, "trainer": engine}.items()}
             save_states(states, self.path)
-            self._save_best(engine)
+            self._save_best(states, state.epoch)
 
-    def _save_best(self, engine: Engine) -> None:
-        state: Any = engine.state
-        if self.best_metric is not None and state.rank == 0:
-            self.best_metric.save_weights_of(state.epoch)
+    def _save_best(self, states: Mapping[str, Any], epoch: int) -> None:
+        if self.best_path is not None and states["best_metric"]["best_metric_epoch"] == epoch:
+            save_states(states["model"], self.best_path)
 
     def _restore(self, engine: Engine) -> None:
         if not self.resume:
@@ -118,7 +107,8 @@ class LastCheckpoint:
         max_epochs = engine.state.max_epochs
         engine.load_state_dict(states["trainer"])
         engine.state.max_epochs = max_epochs
-        self._save_best(engine)  # a kill may have come between the two files
+        if state.rank == 0:
+            self._save_best(states, state.epoch)  # a kill may have come between the two files
         logger.info("resumed from %s after epoch %d", self.path, engine.state.epoch)
 
 

@@ -37,7 +37,7 @@ def train(folder, resume=False):
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"), val_data_loader=batches, network=network, key_val_metric={"score": metric}
     )
-    best = BestMetric(evaluator, network, folder / "model.pt")
+    best = BestMetric(evaluator)
     objects = {"model": network, "optimizer": optimizer, "best_metric": best}
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
@@ -48,7 +48,7 @@ def train(folder, resume=False):
         loss_function=nn.MSELoss(),
         train_handlers=[
             ValidationHandler(1, evaluator),
-            LastCheckpoint(folder / "last.pt", objects, best, resume),
+            LastCheckpoint(folder / "last.pt", objects, folder / "model.pt", resume),
         ],
     )
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: setattr(metric, "epoch", engine.state.epoch - 1))
