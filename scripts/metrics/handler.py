@@ -18,9 +18,10 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 
 from ..io.atomic import atomic_path, write_json
-from ..io.case import FILE_KEYS
+from ..io.case import FILE_KEYS, case_name
 from ..io.covering import refuse_covering
-from ..io.names import csv_cell
+from ..io.errors import DatasetError
+from ..io.names import csv_cell, repeated_names
 from .case import METRICS, case_metrics
 from .strata import ALL, by_stratum, summarise
 
@@ -51,7 +52,7 @@ class CaseMetrics:
         inputs: files besides those of the cases that no output may cover, such as weights and datalist.
 
     Raises:
-        DatasetError: an output would cover an input; raised before the first case.
+        DatasetError: an output would cover an input, or two cases have one name; raised before the first case.
     """
 
     def __init__(
@@ -74,8 +75,11 @@ class CaseMetrics:
 
     def _check(self, engine: Engine) -> None:
         state: Any = engine.state
+        cases = getattr(getattr(state.dataloader, "dataset", None), "data", [])
+        problems = repeated_names(map(case_name, cases))  # a row each: one would take the other's
+        if problems:
+            raise DatasetError(problems)
         if self.output_dir is not None:
-            cases = getattr(getattr(state.dataloader, "dataset", None), "data", [])
             inputs = [case[key] for case in cases for key in FILE_KEYS if isinstance(case.get(key), (str, os.PathLike))]
             refuse_covering([self.output_dir / name for name in (TABLE, SUMMARY)], [*inputs, *self.inputs])
 

@@ -6,8 +6,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from functools import partial
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -15,7 +18,7 @@ from monai.data import MetaTensor
 
 from scripts.io.errors import DatasetError
 from scripts.workflow import ResultWriter
-from tests.conftest import axial_affine
+from tests.conftest import ROOT, SMALL, axial_affine
 from tests.faults import full_disk, needs_fork, points_of, run_until
 from tests.workflow.test_bad_input import causes
 
@@ -113,6 +116,16 @@ def test_evaluation_refuses_to_cover_its_datalist(workflow, dataset_dir):
     assert "summary.json': expected a place of its own" in causes(caught.value)[-1]
 
 
+def test_evaluation_refuses_two_cases_of_one_name(workflow, dataset_dir):
+    case = json.loads((dataset_dir / "datalist.json").read_text())["testing"][0]
+    cases = [{key: str(dataset_dir / case[key]) for key in ("image", "label")}] * 2
+    evaluation = workflow("evaluate", workflow_type="infer", **{"handlers#0#_disabled_": True, "dataset#data": cases})
+    with pytest.raises(RuntimeError) as caught:
+        evaluation.run()
+    assert causes(caught.value)[-1] == "the name 'case_4' is used for 2 cases"
+    assert not (dataset_dir / "eval").exists()
+
+
 def test_a_second_series_of_the_same_name_is_refused_with_both_paths(workflow, write_case, dataset_dir, tmp_path):
     paths = []
     for number, folder in enumerate("ab"):
@@ -183,10 +196,20 @@ def test_a_case_that_cannot_be_written_does_not_stop_the_next(workflow, dataset_
     assert [row["case"] for row in table(dataset_dir / "eval")] == ["case_5"]
 
 
+@pytest.mark.slow
+def test_the_command_s_exit_status_tells_that_a_case_failed(dataset_dir):
+    (dataset_dir / "case_4" / "image.nii").unlink()
+    options = {**SMALL, "dataset_dir": dataset_dir, "output_dir": dataset_dir / "eval", **WITHOUT_WEIGHTS}
+    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / "inference.json")]
+    result = subprocess.run([*command, *arguments], cwd=dataset_dir, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "case 'case_4', image" in result.stderr
+    assert [row["case"] for row in table(dataset_dir / "eval")] == ["case_5"]
+
+
 def consistent(folder):
     """Every row of the table is that of the mask next to it."""
-    import nibabel as nib
-
     for row in table(folder) if (folder / "cases.csv").exists() else []:
         mask = np.asarray(nib.load(folder / row["case"] / f"{row['case']}_lesion.nii.gz").dataobj)
         assert float(row["lesion_volume_ml"]) == pytest.approx(mask.sum() * 3.6 * 3.6 * 8 / 1000, abs=1e-3)
