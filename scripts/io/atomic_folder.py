@@ -1,38 +1,56 @@
-"""Writing several files that belong together: all of them appear in a folder, or none."""
+"""Writing several files that belong together, in one folder, with one of them as the commit marker."""
 
+import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+
+from .atomic import sync, temporary_path
 
 
 @contextmanager
 def files_together(folder: str | PathLike[str], last: str) -> Iterator[Path]:
     """Give an empty folder, whose files move to `folder` when the block ends well and are removed otherwise.
 
-    Files of the same names are replaced, others in `folder` stay. A folder with files in it cannot be replaced in one
-    step, so the file `last` goes first and comes last: where it is, everything is of one piece.
+    Files of the same names are replaced, others in `folder` stay. The empty folder lies inside `folder`, which may be a
+    mount point. The file `last` is the commit marker: the old one is removed when all new files are complete, and the
+    new one is moved last. Where it is, all files are of one run; where a kill left none, they may be of two.
 
     Args:
         folder: where the files shall be; made, with its parents, if it is not there.
-        last: name of the file that tells that all are there.
+        last: name of the commit marker.
 
     Raises:
         NotADirectoryError: there is a file in the place of `folder`.
+        IsADirectoryError: there is a folder in the place of one of the files; nothing was replaced.
     """
     target = Path(folder).absolute()
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"'{folder}': expected a folder to write into, got a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        complete = Path(temporary) / target.name
-        complete.mkdir()
-        yield complete
-        if not target.exists():
-            os.replace(complete, target)
-            return
-        (target / last).unlink(missing_ok=True)
-        for path in sorted(complete.iterdir(), key=lambda path: path.name == last):
-            os.replace(path, target / path.name)
+    made = not target.exists()
+    try:
+        with temporary_path(target) as complete:
+            complete.mkdir()
+            yield complete
+            _commit(complete, target, last)
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it has files in it
+                target.rmdir()
+
+
+def _commit(complete: Path, target: Path, last: str) -> None:
+    paths = sorted(complete.iterdir(), key=lambda path: (path.name == last, path.name))
+    for path in paths:
+        if (target / path.name).is_dir():
+            raise IsADirectoryError(f"'{target / path.name}': expected a file to replace, got a folder")
+        sync(path)
+    (target / last).unlink(missing_ok=True)
+    sync(target)
+    for path in paths:
+        if path.name == last:
+            sync(target)
+        os.replace(path, target / path.name)
+    sync(target)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CaseError, DatasetError
+from .names import name_problem
 from .nifti import frame_interval_s, open_nifti, read_nifti
 
 SERIES_KEY = "image"
@@ -28,7 +29,8 @@ An eighth of the smallest ISLES 2018 pixel (0.80 mm), and above what a float32 q
 far corner of a head (up to 0.08 mm near half turns).
 """
 
-_ISLES_FOLDER = re.compile(r"case_\w+", re.IGNORECASE)
+_ISLES_FOLDER = re.compile(r"case_\d+", re.IGNORECASE)
+"""ISLES 2018 counts its cases: `case_studies` is somebody's folder."""
 
 
 class _Grid(NamedTuple):
@@ -40,7 +42,8 @@ def case_name(case: Mapping[str, Any]) -> str:
     """The name of a case: its `case` entry; else the ISLES folder's name in its path (`case_7`); else the file's stem.
 
     Raises:
-        CaseError: the name cannot serve as a folder name, or there is neither a name nor an image.
+        CaseError: the name cannot serve as a folder name (see :func:`scripts.io.names.name_problem`), or there is
+            neither a name nor an image.
     """
     name = case.get("case")
     if name is None:
@@ -50,9 +53,11 @@ def case_name(case: Mapping[str, Any]) -> str:
         folders = [part for part in path.parts[:-1] if _ISLES_FOLDER.fullmatch(part)]
         name = folders[-1] if folders else re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
     name = str(name)
-    # Results are written to <output_dir>/<case>: a name must not lead anywhere else.
-    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name):
-        raise CaseError(f"case {name!r}: expected a name that can be a folder's name, without slashes")
+    # Results are written to <output_dir>/<case>: a name must not lead anywhere else, nor fail after hours of computing.
+    problem = name_problem(name)
+    if problem is not None:
+        origin = "" if case.get("case") is not None else f", image {fspath(case[SERIES_KEY])!r}"
+        raise CaseError(f"case {name!r}{origin}: expected a name that can be a folder's name, got {problem}")
     return name
 
 

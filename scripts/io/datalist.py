@@ -10,7 +10,8 @@ from typing import Any
 
 from .atomic import write_json
 from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
-from .errors import DatasetError
+from .errors import CaseError, DatasetError
+from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
 ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold")
@@ -120,14 +121,20 @@ def _inside(path: Any, key: str, root: Path) -> str:
 
 
 def _name_cases(cases: list[dict[str, Any]], root: Path) -> list[str]:
-    """Set `case` in every case; names that come from paths are lengthened where two are the same."""
-    derived = [case for case in cases if "case" not in case]
-    counts = Counter(case_name(case) for case in cases)
-    for case in derived:
+    """Set `case` in every case; names that come from paths are lengthened where two are the same.
+
+    Two names are the same where one file system takes them for one folder, such as `A` and `a`.
+    """
+    problems: list[str] = []
+    counts = Counter(same_name(case_name(case)) for case in cases)
+    for case in cases:
         name = case_name(case)
-        if counts[name] > 1:
+        if "case" not in case and counts[same_name(name)] > 1:
             relative = PurePath(case[SERIES_KEY]).relative_to(root.absolute())
             name = "_".join([*relative.parts[:-1], name])
-        case["case"] = name
-    counts = Counter(str(case["case"]) for case in cases)
-    return [f"the name '{name}' is used for {n} cases" for name, n in counts.items() if n > 1]
+        case["case"] = case.get("case", name)
+        try:
+            case_name(case)
+        except CaseError as error:
+            problems.append(str(error))
+    return problems + repeated_names(str(case["case"]) for case in cases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,15 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 
 from ..io.atomic import atomic_path, write_json
+from ..io.case import FILE_KEYS, case_name
+from ..io.covering import refuse_covering
+from ..io.errors import DatasetError
+from ..io.names import csv_cell, repeated_names
 from .case import METRICS, case_metrics
 from .strata import ALL, by_stratum, summarise
 
 COLUMNS = ("case", "stratum", *METRICS)
+TABLE, SUMMARY = "metrics.csv", "summary.json"
 
 
 class CaseMetrics:
@@ -44,18 +49,39 @@ class CaseMetrics:
     Args:
         output_dir: folder of the two files; None to write none.
         prefix: of the names in `engine.state.metrics`.
+        inputs: files besides those of the cases that no output may cover, such as weights and datalist.
+
+    Raises:
+        DatasetError: an output would cover an input, or two cases have one name; raised before the first case.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str] | None = None, prefix: str = "val_mean_") -> None:
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str] | None = None,
+        prefix: str = "val_mean_",
+        inputs: Sequence[str | os.PathLike[str]] = (),
+    ) -> None:
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.prefix = prefix
+        self.inputs = list(inputs)
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._check)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _check(self, engine: Engine) -> None:
+        state: Any = engine.state
+        cases = getattr(getattr(state.dataloader, "dataset", None), "data", [])
+        problems = repeated_names(map(case_name, cases))  # a row each: one would take the other's
+        if problems:
+            raise DatasetError(problems)
+        if self.output_dir is not None:
+            inputs = [case[key] for case in cases for key in FILE_KEYS if isinstance(case.get(key), (str, os.PathLike))]
+            refuse_covering([self.output_dir / name for name in (TABLE, SUMMARY)], [*inputs, *self.inputs])
 
     def _start(self, engine: Engine) -> None:
         self.rows = []
@@ -71,9 +97,9 @@ class CaseMetrics:
         means = {name: values["mean"] for name, values in summary[ALL].items() if values["mean"] is not None}
         engine.state.metrics.update({f"{self.prefix}{name}": mean for name, mean in means.items()})
         if self.output_dir is not None and idist.get_rank() == 0:
-            write_rows(self.output_dir / "metrics.csv", self.rows)
+            write_rows(self.output_dir / TABLE, self.rows)
             counts = {stratum: len(members) for stratum, members in by_stratum(self.rows).items()}
-            write_json(self.output_dir / "summary.json", {"cases": counts, "metrics": summary})
+            write_json(self.output_dir / SUMMARY, {"cases": counts, "metrics": summary})
 
 
 def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +146,7 @@ def write_rows(path: str | os.PathLike[str], rows: list[dict[str, Any]]) -> None
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return "" if np.isnan(value) else round(value, 6)
-    return value
+    return csv_cell(value)
 
 
 def _volume(item: Mapping[str, Any], key: str) -> np.ndarray:

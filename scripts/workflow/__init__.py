@@ -2,6 +2,7 @@
 
 from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
+from .case_evaluator import CaseEvaluator
 from .inference_cases import inference_cases
 from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .listed_cases import listed_cases
@@ -12,12 +13,14 @@ from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
+from .training_dir import training_dir
 from .volume_dataset import VolumeDataset
 
 __all__ = [
     "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
+    "CaseEvaluator",
     "KeepFreedMemory",
     "LastCheckpoint",
     "LesionInferer",
@@ -34,4 +37,5 @@ __all__ = [
     "inference_cases",
     "listed_cases",
     "pseudo_dwi_discriminator",
+    "training_dir",
 ]

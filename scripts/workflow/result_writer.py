@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from scipy.ndimage import label as connected_components
 
-from ..io.atomic import atomic_path
+from ..io.atomic import atomic_path, write_json
+from ..io.atomic_folder import files_together
+from ..io.case import FILE_KEYS, SERIES_KEY, case_name
+from ..io.covering import refuse_covering
+from ..io.errors import DatasetError
+from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
 
 COLUMNS = ("case", "lesion_volume_ml", "lesion_slices", "largest_component_ml", "components", "warnings")
+IMAGES = {
+    "lesion": "ischemic lesion (1)",
+    "probability": "lesion probability",
+    "pseudo_dwi": "pseudo-DWI, (0, 1)",
+}
 
 
 def lesion_row(case: str, lesion: np.ndarray, affine: np.ndarray, warnings: str = "") -> dict[str, Any]:
@@ -49,64 +61,151 @@ def lesion_row(case: str, lesion: np.ndarray, affine: np.ndarray, warnings: str 
 
 
 class ResultWriter:
-    """Ignite handler that writes the results of inference.
+    """Ignite handler that writes the results of inference, each case when it is finished.
 
     For every case: ``<output_dir>/<case>/<case>_lesion.nii.gz`` (uint8), ``_probability.nii.gz`` (float32) and, where
-    the network makes one, ``_pseudo_dwi.nii.gz`` (float32), on the grid of the case. At the end:
-    ``<output_dir>/cases.csv``. A case's folder appears when it is complete, and so does the table.
+    the network makes one, ``_pseudo_dwi.nii.gz`` (float32), on the grid of the case, and ``_result.json``: the case's
+    row of the table, the path of its series and the SHA-256 of that file. The last is the commit marker: a case without
+    it is not complete. ``<output_dir>/cases.csv`` has a row for every complete case in the folder, of this run or of an
+    earlier one. A row goes before its mask is replaced and comes back after, so that none is older than its mask.
+
+    Files are replaced one by one, and only these. Before anything is computed the handler refuses, for the cases that
+    the data loader's dataset lists: two cases of one name; an output that would cover an input; results of another
+    series, which neither lies at the same path nor has the same bytes, under the name of a case.
 
     It expects, after postprocessing, the keys ``case``, ``warnings``, ``pred`` (the mask), ``probability`` and
     optionally ``pseudo_dwi`` in the engine's batch and output.
 
     Args:
         output_dir: folder of the results.
+        inputs: files besides those of the cases that no output may cover, such as weights and datalist.
+        overwrite: whether results of another series are replaced.
+
+    Raises:
+        DatasetError: something is refused; all of it is listed.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str]):
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+    ):
         self.output_dir = Path(output_dir)
-        self.rows: list[dict[str, Any]] = []
+        self.inputs = list(inputs)
+        self.overwrite = overwrite
+        self.series: dict[str, str] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with the engine of the inference."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_cases)
-        engine.add_event_handler(Events.COMPLETED, self._write_table)
+        # Within the iteration, after postprocessing: what fails here is this case's failure (see CaseEvaluator).
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._write_cases)
 
     def _start(self, engine: Engine) -> None:
-        self.rows = []
+        state: Any = engine.state  # Ignite types what a batch and an output are as an int
+        self.check(getattr(getattr(state.dataloader, "dataset", None), "data", []))
+        if self.output_dir.is_dir():
+            self._write_table()  # a kill may have come before it
+
+    def check(self, cases: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse cases whose results would take the place of something else; see :class:`ResultWriter`."""
+        names = [case_name(case) for case in cases]
+        paths = [case.get(SERIES_KEY) for case in cases]
+        self.series = {
+            name: os.path.realpath(path)
+            for name, path in zip(names, paths, strict=True)
+            if isinstance(path, (str, os.PathLike))
+        }
+        problems = repeated_names(names)
+        if not self.overwrite:
+            problems += [line for name in names if (line := self._other_series(name))]
+        if problems:
+            raise DatasetError(problems)
+        inputs = [case[key] for case in cases for key in FILE_KEYS if isinstance(case.get(key), (str, os.PathLike))]
+        refuse_covering([path for name in names for path in self._outputs(name)], [*inputs, *self.inputs])
+
+    def _outputs(self, case: str) -> list[Path]:
+        folder = self.output_dir / case
+        return [self._table(), self._record(case), *(folder / f"{case}_{name}.nii.gz" for name in IMAGES)]
+
+    def _table(self) -> Path:
+        return self.output_dir / "cases.csv"
+
+    def _record(self, case: str) -> Path:
+        return self.output_dir / case / f"{case}_result.json"
+
+    def _other_series(self, case: str) -> str | None:
+        """A line about results of another series under the name of a case."""
+        before, now = read_record(self._record(case)).get("series"), self.series.get(case)
+        if before is None or now is None or before["path"] == now or not os.path.isfile(now):
+            return None
+        if before["sha256"] == sha256(now):
+            return None
+        return (
+            f"case '{case}', image '{now}': expected a name of its own in '{self.output_dir}', got the results of "
+            f"'{before['path']}' there; choose another output_dir, or set overwrite to True"
+        )
 
     def _write_cases(self, engine: Engine) -> None:
-        state: Any = engine.state  # Ignite types what a batch and an output are as an int
+        state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
-            self.rows.append(self.write_case({**batch, **output}))
+            self.write_case({**batch, **output})
 
     def write_case(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the images of one case and return its row."""
+        """Write the images of one case, its record and the table; return its row."""
         case = str(item["case"])
         affine = np.asarray(item["pred"].affine, dtype=np.float64)
         lesion = item["pred"][0].cpu().numpy() > 0.5
         images = {"lesion": lesion, "probability": _volume(item["probability"])}
-        descriptions = {"lesion": "ischemic lesion (1)", "probability": "lesion probability"}
         if "pseudo_dwi" in item:
             images["pseudo_dwi"] = _volume(item["pseudo_dwi"])
-            descriptions["pseudo_dwi"] = "pseudo-DWI, (0, 1)"
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        # A folder cannot be replaced in one step: the new one is complete before the old one goes.
-        with tempfile.TemporaryDirectory(prefix=f".{case}.", dir=self.output_dir) as temporary:
-            complete = Path(temporary) / case
+        row = lesion_row(case, lesion, affine, str(item.get("warnings", "")))
+        record, series = self._record(case), self.series.get(case)
+        with files_together(record.parent, last=record.name) as complete:
             for name, image in images.items():
-                write_nifti(complete / f"{case}_{name}.nii.gz", image, affine, description=descriptions[name])
-            target = self.output_dir / case
-            if target.exists():
-                shutil.move(target, Path(temporary) / "replaced")
-            os.replace(complete, target)
-        return lesion_row(case, lesion, affine, str(item.get("warnings", "")))
+                write_nifti(complete / f"{case}_{name}.nii.gz", image, affine, description=IMAGES[name])
+            origin = None if series is None else {"path": series, "sha256": sha256(series)}
+            write_json(complete / record.name, {"row": row, "series": origin})
+            if record.exists():
+                record.unlink()
+                self._write_table()
+        self._write_table()
+        return row
 
-    def _write_table(self, engine: Engine) -> None:
-        with atomic_path(self.output_dir / "cases.csv") as temporary, temporary.open("w", newline="") as stream:
+    def _write_table(self) -> None:
+        """Write the rows of all complete cases in the folder."""
+        rows = [read_record(path).get("row") for path in self.output_dir.glob("*/*_result.json")]
+        complete = sorted((row for row in rows if row), key=lambda row: _natural(row["case"]))
+        if not complete and not self._table().exists():
+            return
+        with atomic_path(self._table()) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows({column: csv_cell(row[column]) for column in COLUMNS} for row in complete)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a complete case's ``_result.json`` holds: ``row`` and ``series``; empty where there is no such record."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        case = record["row"]["case"]
+        own = path.name == f"{case}_result.json" == f"{path.parent.name}_result.json"
+        whole = own and path.with_name(f"{case}_lesion.nii.gz").is_file() and set(COLUMNS) <= set(record["row"])
+        return record if whole and {"series"} <= set(record) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts case_9 before case_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _volume(image: torch.Tensor) -> np.ndarray:

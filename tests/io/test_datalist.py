@@ -130,6 +130,25 @@ def test_same_file_names_in_different_folders_get_different_case_names(tmp_path:
     assert [case["case"] for case in cases] == ["a_ctp", "b_ctp", "other"]
 
 
+def test_a_folder_that_only_begins_like_a_case_of_isles_does_not_name_its_files(tmp_path: Path) -> None:
+    cases = load(tmp_path, ["case_studies/A/ctp.nii", "case_studies/B/ctp.nii"])
+    assert [case["case"] for case in cases] == ["case_studies_A_ctp", "case_studies_B_ctp"]
+
+
+def test_names_that_are_one_folder_on_some_system_are_two(tmp_path: Path) -> None:
+    cases = load(tmp_path, ["a/ctp.nii", "b/CTP.nii"])
+    assert [case["case"] for case in cases] == ["a_ctp", "b_CTP"]
+    with pytest.raises(DatasetError, match="the name 'A' is used for 2 cases"):
+        load(tmp_path, [{"image": "x.nii", "case": "A"}, {"image": "y.nii", "case": "a"}])
+
+
+def test_lengthened_names_are_refused_where_they_are_the_same_or_too_long(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the name 'a_b_c' is used for 2 cases"):
+        load(tmp_path, ["a_b/c.nii", "a/b_c.nii", "d/c.nii", "d/b_c.nii"])
+    with pytest.raises(DatasetError, match="more than 200"):
+        load(tmp_path, [f"{'x' * 150}/{'y' * 60}.nii", f"{'z' * 150}/{'y' * 60}.nii"])
+
+
 def test_unknown_keys_are_dropped_with_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"ignored the unknown keys \['lable'\]"):
         (loaded,) = load(tmp_path, [{"image": "x.nii", "lable": "y.nii", "fold": 2}])

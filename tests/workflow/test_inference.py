@@ -132,7 +132,7 @@ def test_inference_runs_on_the_series_alone(trained, workflow, dataset_dir):
 def test_a_second_run_replaces_the_first(trained, workflow, dataset_dir):
     for _ in range(2):
         workflow("inference", workflow_type="infer").run()
-    assert len(list((dataset_dir / "eval" / "case_4").iterdir())) == 3
+    assert len(list((dataset_dir / "eval" / "case_4").iterdir())) == 4
 
 
 def test_evaluation_measures_every_case_on_its_own_grid(trained, workflow, dataset_dir):

@@ -1,5 +1,9 @@
 """What MONAI Label does with the config, step by step; ``make test-monailabel`` asks the real server."""
 
+import os
+import sys
+from types import ModuleType
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from fastapi import HTTPException
 from monai.bundle import ConfigParser
 
 from scripts.io.errors import CaseError
-from scripts.workflow import monai_label
+from scripts.workflow import monai_label, training_dir
 from scripts.workflow.monai_label import MonaiLabelCase, check_options
 from tests.conftest import ROOT, SMALL
 
@@ -105,3 +109,23 @@ def test_an_error_of_the_program_is_no_error_of_the_client():
 
     with pytest.raises(RuntimeError, match="a fault"):
         MonaiLabelCase(broken)({"image": "ctp.nii"})
+
+
+def test_a_training_run_replaces_the_shipped_weights_in_monai_label_alone(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MONAI_LABEL_")]:
+        monkeypatch.delenv(name)
+    assert training_dir(tmp_path) == str(tmp_path / "runs" / "train")
+    monkeypatch.setitem(sys.modules, "monailabel", ModuleType("monailabel"))
+    assert training_dir(tmp_path) == str(tmp_path / "models")
+    monkeypatch.delitem(sys.modules, "monailabel")
+    monkeypatch.setenv("MONAI_LABEL_DATASTORE_AUTO_RELOAD", "false")  # what its torchrun inherits
+    assert training_dir(tmp_path) == str(tmp_path / "models")
+
+
+def test_the_config_trains_where_the_rule_says(tmp_path):
+    parser = ConfigParser()
+    parser.read_config(ROOT / "configs" / "train.json")
+    parser.config["bundle_root"] = str(tmp_path)
+    assert parser.get_parsed_content("ckpt_dir") == training_dir(tmp_path)
+    assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/last.pt"
+    assert parser.config["train"]["handlers"][-1]["best_path"] == "$@ckpt_dir + '/model.pt'"
