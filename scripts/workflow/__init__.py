@@ -2,6 +2,7 @@
 
 from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
+from .divergence import StopAtDivergence
 from .inference_cases import inference_cases
 from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .listed_cases import listed_cases
@@ -13,11 +14,13 @@ from .resume import BestMetric, LastCheckpoint
 from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
 from .volume_dataset import VolumeDataset
+from .weights import CheckpointLoader, RetireRecord
 
 __all__ = [
     "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
+    "CheckpointLoader",
     "KeepFreedMemory",
     "LastCheckpoint",
     "LesionInferer",
@@ -25,9 +28,11 @@ __all__ = [
     "PrepareTraining",
     "PseudoDwiAdversarialTrainer",
     "ResultWriter",
+    "RetireRecord",
     "SliceDataset",
     "SliceSampler",
     "StagedTraining",
+    "StopAtDivergence",
     "TrainingInferer",
     "VolumeDataset",
     "VolumeInferer",

@@ -7,17 +7,20 @@ from typing import Any
 
 from monai.data import CacheDataset
 
-from ..io.errors import CaseError, DatasetError
+from ..io.errors import CaseError, DatasetError, OptionError, WeightsError
+
+CLEAR_ERRORS = (CaseError, DatasetError, OptionError, WeightsError, OSError, FloatingPointError)
+"""Errors whose message alone tells a user what is wrong."""
 
 
 def root_error(error: BaseException) -> BaseException:
-    """Return what a chain of exceptions began with, if that speaks of a case; else the exception itself.
+    """Return the clear error in a chain of exceptions, if there is one; else the exception itself.
 
     MONAI wraps what a transform raises into ``RuntimeError: applying transform <...>``, which tells a user nothing.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (CaseError, DatasetError, FileNotFoundError)):
+        if isinstance(cause, CLEAR_ERRORS):
             return cause
         cause = cause.__cause__
     return error
