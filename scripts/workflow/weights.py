@@ -139,7 +139,7 @@ class RetireRecord:
         self.path = Path(path)
 
     def attach(self, engine: Engine) -> None:
-        """Register with the engine of the training, after the handler that validates."""
+        """Register with the engine of the training, after the handlers that save."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._retire)
 
     def _retire(self, engine: Engine) -> None:
