@@ -6,6 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -184,13 +185,24 @@ def write_nifti(
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     if dt_s is not None and data.ndim == 4:
         image.header["pixdim"][4] = dt_s
-    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+    with _naming(target), atomic_path(target) as temporary, temporary.open("wb") as stream:
         if target.suffix == ".gz":
             # No name and no time in the gzip header: the same data give the same bytes.
             with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
                 image.to_stream(packed)
         else:
             image.to_stream(stream)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Name the file in an error of the system that names none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
 
 def _as_dtype(array: NDArray, dtype: DTypeLike | None) -> NDArray:

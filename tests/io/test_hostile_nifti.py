@@ -1,6 +1,7 @@
 """A NIfTI file that lies costs neither memory nor a traceback."""
 
 import contextlib
+import errno
 import gzip
 import tracemalloc
 import warnings
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.io import CaseError, load_case, read_nifti
+from scripts.io import CaseError, load_case, read_nifti, write_nifti
 from scripts.io.nifti import MAX_PACKED_RATIO, MAX_VOLUME_BYTES
 from tests.robustness.nifti import bomb, extension_bomb, flipped_headers, forged_trailer, small_series, with_field
 
@@ -145,3 +146,14 @@ def test_any_flip_in_a_packed_file_is_noticed_or_changes_nothing(
     except CaseError:
         return
     np.testing.assert_array_equal(found, nib.Nifti1Image.from_bytes(SERIES).get_fdata())
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, stream: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as write(2) has it: no name
+
+    monkeypatch.setattr(nib.Nifti1Image, "to_stream", fail)
+    with pytest.raises(OSError, match="No space left on device: '.*mask.nii'") as caught:
+        write_nifti(tmp_path / "mask.nii", np.ones((2, 2, 2)), np.eye(4))
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "mask.nii")
