@@ -6,6 +6,8 @@ import json
 import stat
 import subprocess
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +25,9 @@ PROVENANCE = "models/provenance.json"
 
 TIME = (1980, 1, 1, 0, 0, 0)
 MODE = stat.S_IFREG | 0o644
+
+MAX_MANIFEST_BYTES = 16 << 20
+"""The largest manifest that is read: a line of 150 bytes a file, for a hundred thousand files (a choice)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,22 +130,39 @@ def read_archive(path: Path) -> dict[str, str]:
     """The SHA-256 of each file of an archive by its name below the archive's folder; nothing is unpacked.
 
     Raises:
-        ValueError: it is no archive, or has a member that does not belong into one.
+        ValueError: it is no archive, is damaged, or has a member that does not belong into one or is packed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            _check_sizes(path, members)
             names = [_checked_name(member) for member in members]
-            doubled = sorted({name for name in names if names.count(name) > 1})
+            doubled = sorted(name for name, count in Counter(names).items() if count > 1)
             if doubled:
                 raise ValueError(f"archive '{path}': expected each name once, got more of {', '.join(doubled)}")
-            # Reading a member to its end also checks its CRC.
-            return {
-                name: hashlib.sha256(archive.read(member)).hexdigest()
-                for name, member in zip(names, members, strict=True)
-            }
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"archive '{path}': expected a zip file, got {error}") from error
+            return {name: _sha256_of(archive, member) for name, member in zip(names, members, strict=True)}
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # zipfile's own, and those of what a damaged directory leads it to
+        raise ValueError(f"archive '{path}': expected a zip file, got {error or type(error).__name__}") from error
+
+
+def _check_sizes(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise ValueError unless the members are stored as they are, so that none unpacks to more than is there."""
+    size = path.stat().st_size
+    packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(member.file_size for member in members) > size:
+        got = f"{packed[0]!r} packed" if packed else f"members of more than its {size} bytes"
+        raise ValueError(f"archive '{path}': expected files that are stored as they are, got {got}")
+
+
+def _sha256_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """The SHA-256 of a member, read in pieces and to its end, which also checks its CRC."""
+    digest = hashlib.sha256()
+    with archive.open(member) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _checked_name(member: zipfile.ZipInfo) -> str:
@@ -165,10 +187,36 @@ def check(archive: Path) -> dict[str, Any]:
     """
     files = read_archive(archive)
     path = archive.with_suffix(".json")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = _read_manifest(path)
     different = sorted({name for name, _ in files.items() ^ manifest["files"].items()})
     if different:
-        raise ValueError(f"archive '{archive}': expected the files of {path.name}, other are {', '.join(different)}")
+        raise ValueError(
+            f"archive '{archive}': expected the files of {path.name}, these differ: {', '.join(different)}"
+        )
     if sha256(archive) != manifest["sha256"]:
         raise ValueError(f"archive '{archive}': expected SHA-256 {manifest['sha256']}, got {sha256(archive)}")
     return manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of an archive, with the entries that are looked at and of the kinds that they have.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"manifest '{path}': expected a JSON file beside the archive, got nothing there")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise ValueError(f"manifest '{path}': expected at most {MAX_MANIFEST_BYTES} bytes, got {path.stat().st_size}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"manifest '{path}': expected JSON, got {error}") from error
+    kinds = {"version": str, "sha256": str, "files": dict}
+    found = manifest if isinstance(manifest, dict) else {}
+    wrong = [key for key, kind in kinds.items() if not isinstance(found.get(key), kind)]
+    if wrong or not all(isinstance(digest, str) for digest in found["files"].values()):
+        names = ", ".join(wrong or ["files"])
+        raise ValueError(f"manifest '{path}': expected the version, the SHA-256 and that of each file, got no {names}")
+    return found

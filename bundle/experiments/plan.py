@@ -173,7 +173,7 @@ def ensemble_job(row: Row, folds: Sequence[Job], setting: Setting) -> Job:
             *others,
         ]
     }
-    loader = next(handler for handler in content["handlers"] if handler["_target_"] == "CheckpointLoader")
+    loader = next(handler for handler in content["handlers"] if handler["_target_"].endswith("CheckpointLoader"))
     overlay["handlers"] = [
         *(
             {**loader, "load_path": str(fold.model), "load_dict": {"model": network}}

@@ -22,6 +22,9 @@ FILE_KEYS = (SERIES_KEY, *VOLUME_KEYS)
 MIN_FRAMES = 12
 """Fewer frames cannot show a bolus: ISLES 2018 has 43 to 64, and Eq. 2-3 of Wang 2020 look at 5 in a row, twice."""
 
+MIN_PIXELS = 4
+"""Of two axes at least: with fewer there is no gradient within a slice. CT has 128 to 512."""
+
 GRID_TOLERANCE_MM = 0.1
 """How far apart the same voxel may lie in two files of a case.
 
@@ -146,6 +149,8 @@ def _read_grid(case: str, key: str, path: Any) -> _Grid:
         raise CaseError.of(case, key, path, what, f"{len(image.shape)}D {tuple(image.shape)}")
     if key == SERIES_KEY and shape[3] < MIN_FRAMES:
         raise CaseError.of(case, key, path, f"at least {MIN_FRAMES} frames", f"{shape[3]} in a series {shape}")
+    if key == SERIES_KEY and sorted(shape[:3])[1] < MIN_PIXELS:
+        raise CaseError.of(case, key, path, f"slices of at least {MIN_PIXELS} x {MIN_PIXELS} pixels", f"{shape[:3]}")
     return _Grid(shape[:3], image.affine)
 
 

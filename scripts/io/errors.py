@@ -37,3 +37,11 @@ class DatasetError(ValueError):
 
     def __reduce__(self) -> tuple[type, tuple[Sequence[str]]]:
         return type(self), (self.problems,)
+
+
+class OptionError(ValueError):
+    """A key of a config, or its value, is not what it should be."""
+
+
+class WeightsError(ValueError):
+    """A file of weights cannot be read, is not the one that is recorded, or holds no trained network."""

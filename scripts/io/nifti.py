@@ -1,10 +1,12 @@
 """Reading and writing NIfTI files: one pass, errors that name the case, atomic and reproducible writing."""
 
 import gzip
+import io
 import math
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -23,7 +25,23 @@ PLAUSIBLE_INTERVAL_S = (0.2, 15.0)
 """ISLES 2018 has 1 to 2 s; other protocols go from half a second to some seconds in the late phase."""
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError)
+MAX_VOLUME_BYTES = 20 << 30
+"""The largest series or volume that is read, in bytes as float32.
+
+A series of the widest CT detector there is, 512 x 512 x 320 voxels at 60 times, is 18.75 GiB.
+"""
+
+MAX_PACKED_RATIO = 200
+"""How many times its own size a gzip file may unpack to, where that is more than 256 MiB (a choice).
+
+Of a series with its background set to 0, a twentieth of the voxels is brain, whose noise takes some 6 of 16 bits: it
+shrinks by 50. Stored as float64 it shrinks by 200.
+"""
+
+_SMALL_BYTES = 256 << 20
+_MAX_HEADER_BYTES = 1 << 20  # the header with its extensions, which take kilobytes
+_HEADER_BYTES = {348: 352, 540: 544}  # NIfTI-1 and NIfTI-2: of the header, and where data may begin
+_LARGEST_VOXEL_MM3 = 1e9  # a cubic metre
 _DEFLATE_MAX_RATIO = 1032  # what deflate can shrink at most; a header that asks for more lies about its data
 _CHUNK_BYTES = 1 << 20
 _GZIP = 31  # a window of 32 KB with the header and the trailer of gzip, in zlib's terms
@@ -63,16 +81,16 @@ def open_nifti(path: str | PathLike[str], *, case: str, key: str) -> nib.Nifti1I
     if not file.is_file():
         raise FileNotFoundError(f"case '{case}', {key} '{file}': expected a file, got {_what_is_at(file)}")
     try:
-        image = nib.load(file, mmap=False)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageFileError(f"a {type(image).__name__}")
+        image = _load(file)
         _check_length(file, image)
-    except _UNREADABLE as error:
+    except Exception as error:  # what a hostile header leads its reader to has no bound
         raise CaseError.of(case, key, file, _READABLE, _reason(error)) from error
     if image.get_data_dtype().kind not in "iuf":
         raise CaseError.of(case, key, file, "real numbers", f"data type {image.get_data_dtype()}")
     affine = image.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    with np.errstate(all="ignore"):
+        voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    if not np.isfinite(affine).all() or not 1e-9 <= voxel_mm3 <= _LARGEST_VOXEL_MM3:
         raise CaseError.of(case, key, file, "an invertible affine", f"{affine[:3].tolist()}")
     return image
 
@@ -97,16 +115,16 @@ def read_nifti(path: str | PathLike[str], *, case: str, key: str) -> Volume:
     """
     image = open_nifti(path, case=case, key=key)
     try:
-        raw = _read_raw(Path(path), image)
-    except _UNREADABLE as error:
+        array = _read_float32(Path(path), image)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise CaseError.of(case, key, path, _READABLE, _reason(error)) from error
-    array = raw.astype(np.float32, copy=False)
     # In place: nibabel's own scaling would make a second array.
     proxy = _proxy(image)
-    if proxy.slope != 1:
-        array *= np.float32(proxy.slope)
-    if proxy.inter != 0:
-        array += np.float32(proxy.inter)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number then is seen by whoever checks the values
+        if proxy.slope != 1:
+            array *= np.float32(proxy.slope)
+        if proxy.inter != 0:
+            array += np.float32(proxy.inter)
     return Volume(array, np.asarray(image.affine, dtype=np.float64), image.header)
 
 
@@ -167,13 +185,24 @@ def write_nifti(
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     if dt_s is not None and data.ndim == 4:
         image.header["pixdim"][4] = dt_s
-    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+    with _naming(target), atomic_path(target) as temporary, temporary.open("wb") as stream:
         if target.suffix == ".gz":
             # No name and no time in the gzip header: the same data give the same bytes.
             with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
                 image.to_stream(packed)
         else:
             image.to_stream(stream)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Name the file in an error of the system that names none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
 
 def _as_dtype(array: NDArray, dtype: DTypeLike | None) -> NDArray:
@@ -195,28 +224,55 @@ def _proxy(image: nib.Nifti1Image) -> ArrayProxy:
     return cast(ArrayProxy, image.dataobj)
 
 
-def _read_raw(file: Path, image: nib.Nifti1Image) -> NDArray:
-    """The unscaled voxels. Unlike nibabel this reads a gzip file to its end, where its checksum is."""
-    raw = np.empty(image.shape, dtype=image.get_data_dtype(), order="F")
-    buffer = memoryview(raw.reshape(-1, order="F").view(np.uint8).data)
-    offset = int(_proxy(image).offset)
-    filled = 0
-    if _is_gzip(file):
-        skipped = 0
-        for chunk in _unpacked(file):
-            header = min(offset - skipped, len(chunk))
-            voxels = memoryview(chunk)[header : header + len(buffer) - filled]
-            buffer[filled : filled + len(voxels)] = voxels
-            skipped += header
-            filled += len(voxels)
-    else:
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            while count := stream.readinto(buffer[filled:]):
-                filled += count
-    if filled < len(buffer):
-        raise EOFError(f"{len(buffer) - filled} of {len(buffer)} bytes missing")
-    return raw
+def _load(file: Path) -> nib.Nifti1Image:
+    """The image of a NIfTI file by its header alone, of which no more is read than a header can have."""
+    if not file.name.lower().endswith((".nii", ".nii.gz")):
+        raise ImageFileError(f"a {type(nib.load(file, mmap=False)).__name__}")
+    start = _first_bytes(file, max(_HEADER_BYTES.values()))
+    sizes = [int.from_bytes(start[:4], order) for order in ("little", "big")]
+    size = next((size for size in sizes if size in _HEADER_BYTES), 0)
+    if not size:
+        raise ImageFileError("no NIfTI header")
+    kind = nib.Nifti1Image if size == 348 else nib.Nifti2Image
+    header = kind.header_class(start[:size], check=False)
+    offset = float(header["vox_offset"])
+    if not _HEADER_BYTES[size] <= offset <= _MAX_HEADER_BYTES:
+        raise HeaderDataError(f"vox_offset {offset:g}, which must be from {_HEADER_BYTES[size]} to {_MAX_HEADER_BYTES}")
+    return kind.from_stream(io.BytesIO(_first_bytes(file, int(offset))))
+
+
+def _first_bytes(file: Path, count: int) -> bytes:
+    with gzip.open(file) if _is_gzip(file) else file.open("rb") as stream:
+        return stream.read(count)
+
+
+def _read_float32(file: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
+    """The unscaled voxels, converted piece by piece.
+
+    Unlike nibabel this reads a gzip file to its end, where its checksum is.
+    """
+    array = np.empty(image.shape, dtype=np.float32, order="F")
+    values = array.reshape(-1, order="F")
+    dtype = image.get_data_dtype()
+    skip, filled, rest = int(_proxy(image).offset), 0, b""
+    for chunk in _unpacked(file) if _is_gzip(file) else _pieces(file):
+        skipped = min(skip, len(chunk))
+        skip -= skipped
+        if filled < len(values):
+            piece = rest + chunk[skipped:]
+            count = min(len(piece) // dtype.itemsize, len(values) - filled)
+            values[filled : filled + count] = np.frombuffer(piece, dtype, count)
+            filled += count
+            rest = piece[count * dtype.itemsize :]
+    if filled < len(values):
+        raise EOFError(f"{len(values) - filled} of {len(values)} voxels missing")
+    return array
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := stream.read(_CHUNK_BYTES):
+            yield piece
 
 
 def _unpacked(file: Path) -> Iterator[bytes]:
@@ -241,19 +297,38 @@ def _unpacked(file: Path) -> Iterator[bytes]:
 
 
 def _check_length(file: Path, image: nib.Nifti1Image) -> None:
-    """Raise EOFError if the file holds fewer bytes than its header asks for, before anything is allocated."""
+    """Raise an error, before anything is allocated, for a file that is too short for its header or unpacks to too much.
+
+    Raises:
+        EOFError: it holds fewer bytes than its header asks for.
+        HeaderDataError: it has no voxels, or more than are read.
+    """
     if min(image.shape, default=0) < 1:
         raise HeaderDataError(f"dimensions {image.shape}")
     # Python integers: a hostile header could overflow numpy's.
-    needed = int(_proxy(image).offset) + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
-    available = file.stat().st_size
+    voxels = math.prod(map(int, image.shape))
+    needed = int(_proxy(image).offset) + voxels * image.get_data_dtype().itemsize
+    available = packed = file.stat().st_size
     if _is_gzip(file):
-        if _last_member_bytes(file) == needed % (1 << 32):
-            return
-        if needed <= available * _DEFLATE_MAX_RATIO:
-            available = _unpacked_bytes(file, needed)
+        available *= _DEFLATE_MAX_RATIO
     if available < needed:
-        raise EOFError(f"a truncated file of {available} bytes where its header asks for {needed}")
+        raise EOFError(f"a truncated file of {packed} bytes where its header asks for {needed}")
+    unpacked = max(needed, voxels * np.dtype(np.float32).itemsize)
+    if unpacked > MAX_VOLUME_BYTES:
+        raise HeaderDataError(
+            f"{tuple(image.shape)} voxels, {unpacked} bytes, where {MAX_VOLUME_BYTES} are read at most"
+        )
+    if not _is_gzip(file):
+        return
+    if unpacked > max(_SMALL_BYTES, packed * MAX_PACKED_RATIO):
+        raise HeaderDataError(
+            f"{packed} bytes that unpack to {unpacked}, more than {MAX_PACKED_RATIO} times as many; "
+            "if that is right, unpack the file first"
+        )
+    if _last_member_bytes(file) != needed % (1 << 32):
+        available = _unpacked_bytes(file, needed)
+        if available < needed:
+            raise EOFError(f"a truncated file of {available} bytes where its header asks for {needed}")
 
 
 def _is_gzip(file: Path) -> bool:

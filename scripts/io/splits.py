@@ -13,6 +13,9 @@ from .datalist import SECTIONS
 PAPER_COUNTS = (65, 6, 23)
 """Scans for training, validation and testing, of the 94 of ISLES 2018 (Wang 2020, section 4.2)."""
 
+MAX_CELLS = 4 << 30
+"""Bytes of the table of a split: some six thousand subjects in the paper's proportions (a choice)."""
+
 Case = Mapping[str, Any]
 
 
@@ -126,6 +129,10 @@ def _assign(sizes: NDArray[np.int_], wanted: Sequence[int], rng: np.random.Gener
     """
     rest, *small = sorted(range(3), key=lambda s: -wanted[s])
     limits = [max(wanted[s], 1) + int(sizes.max()) for s in small]
+    if (cells := (len(sizes) + 1) * (limits[0] + 1) * (limits[1] + 1)) > MAX_CELLS:
+        raise ValueError(
+            f"cases: expected few enough to split exactly, got {sum(sizes)}, for which {cells} sums are kept"
+        )
     reach = np.zeros((len(sizes) + 1, limits[0] + 1, limits[1] + 1), dtype=bool)
     reach[-1, 0, 0] = True
     for i in range(len(sizes) - 1, -1, -1):

@@ -5,6 +5,7 @@ challenge's table tells which; :func:`subjects_from_headers` is the rule for tho
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -17,13 +18,16 @@ from .case import SERIES_KEY
 from .errors import DatasetError
 from .nifti import frame_interval_s, open_nifti
 
+MAX_TABLE_BYTES = 16 << 20
+"""The largest table of patients that is read: a hundred thousand lines have 2 MB (a choice)."""
+
 SAME_PLACE_MM = 0.01
 """Tolerance for calling two in-plane grids the same: a hundredth of a pixel, as two patients' fields of view differ."""
 
 
 def case_number(name: str) -> int | None:
     """The number in an ISLES 2018 case name: 7 for `case_7`; None for another name."""
-    match = re.fullmatch(r"case_(\d+)", name, re.IGNORECASE)
+    match = re.fullmatch(r"case_(\d{1,18})", name, re.IGNORECASE)
     return int(match[1]) if match else None
 
 
@@ -42,31 +46,46 @@ def subjects_from_table(table: str | PathLike[str], names: Sequence[str]) -> lis
     path = Path(table)
     if not path.is_file():
         raise FileNotFoundError(f"patients '{path}': expected a CSV table, got nothing there")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    header = lines[0] if lines else ""
-    delimiter = next((mark for mark in "\t;" if mark in header), ",")
-    rows = csv.DictReader([header.lower(), *lines[1:]], delimiter=delimiter, skipinitialspace=True)
-    if not {"case", "subject"} <= set(rows.fieldnames or []):
-        raise DatasetError(f"patients '{path}': expected the columns 'case' and 'subject', got {rows.fieldnames}")
+    rows = _read_rows(path)
+    if not {"case", "subject"} <= set(rows[0][1] if rows else []):
+        got = list(rows[0][1])[:10] if rows else "no line"
+        raise DatasetError(f"patients '{path}': expected the columns 'case' and 'subject', got {got}")
     subjects: dict[int | str, str] = {}
     problems = []
-    for row in rows:
+    for line, row in rows:
         case, subject = (row["case"] or "").strip(), (row["subject"] or "").strip()
         key = _key(case)
         if not case or not subject or subjects.setdefault(key, subject) != subject:
             got = "two" if case and subject else f"'{case}','{subject}'"
-            problems.append(
-                f"patients '{path}', line {rows.line_num}: expected one subject for case '{case}', got {got}"
-            )
+            problems.append(f"patients '{path}', line {line}: expected one subject for case '{case}', got {got}")
     problems += [f"patients '{path}': expected a line for '{n}', got none" for n in names if _key(n) not in subjects]
     if problems:
         raise DatasetError(problems)
     return [subjects[_key(name)] for name in names]
 
 
+def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of a CSV table, each with the number of its line, by the names of the columns in lower case."""
+    size = path.stat().st_size
+    if size > MAX_TABLE_BYTES:
+        raise DatasetError(f"patients '{path}': expected a table of at most {MAX_TABLE_BYTES} bytes, got {size}")
+    try:
+        header, *rest = path.read_text(encoding="utf-8-sig").splitlines() or [""]
+        delimiter = next((mark for mark in "\t;" if mark in header), ",")
+        text = io.StringIO("\n".join([header.lower(), *rest]))
+        rows = csv.DictReader(text, delimiter=delimiter, skipinitialspace=True)
+        return [(rows.line_num, row) for row in rows]
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"patients '{path}': expected text in UTF-8, got byte {error.object[error.start]:#x} at {error.start}"
+        ) from error
+    except csv.Error as error:
+        raise DatasetError(f"patients '{path}': expected a CSV table, got one that cannot be read ({error})") from error
+
+
 def _key(case: str) -> int | str:
     """`case_7` and `7` are the same case."""
-    number = case_number(case) if not case.isdecimal() else int(case)
+    number = case_number(case if case.lower().startswith("case_") else f"case_{case}")
     return case if number is None else number
 
 

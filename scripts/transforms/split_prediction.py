@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from monai.transforms import MapTransform
 
+from ..io.errors import CaseError
+
 
 class SplitPredictiond(MapTransform):
     """Split a prediction (2 or 3, H, W, D) into the lesion's probability and the pseudo-DWI.
@@ -18,6 +20,7 @@ class SplitPredictiond(MapTransform):
 
     Raises:
         ValueError: the prediction has neither 2 nor 3 channels.
+        CaseError: it is not finite. A probability of NaN is not above any threshold, and would be a lesion of 0 ml.
     """
 
     def __init__(self, keys: str = "pred", pseudo_dwi_key: str = "pseudo_dwi", allow_missing_keys: bool = False):
@@ -31,6 +34,10 @@ class SplitPredictiond(MapTransform):
             prediction = output[key]
             if len(prediction) not in (2, 3):
                 raise ValueError(f"{key}: expected 2 or 3 channels, got shape {tuple(prediction.shape)}")
+            wrong = prediction.numel() - int(torch.isfinite(prediction).sum())
+            if wrong:
+                got = f"{wrong} NaN or infinite of {prediction.numel()}: are the weights damaged?"
+                raise CaseError.of(str(data.get("case", "?")), str(key), None, "finite output of the network", got)
             output[key] = torch.softmax(prediction[:2].float(), dim=0)[1:]
             if len(prediction) == 3:
                 output[self.pseudo_dwi_key] = prediction[2:].float()

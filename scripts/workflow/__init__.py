@@ -3,6 +3,7 @@
 from .adversarial import AdversarialTerms, PseudoDwiAdversarialTrainer, pseudo_dwi_discriminator
 from .case_dataset import CaseDataset
 from .case_evaluator import CaseEvaluator
+from .divergence import StopAtDivergence
 from .inference_cases import inference_cases
 from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .listed_cases import listed_cases
@@ -15,12 +16,14 @@ from .slice_dataset import SliceDataset, SliceSampler
 from .stages import StagedTraining
 from .training_dir import training_dir
 from .volume_dataset import VolumeDataset
+from .weights import CheckpointLoader, RetireRecord
 
 __all__ = [
     "AdversarialTerms",
     "BestMetric",
     "CaseDataset",
     "CaseEvaluator",
+    "CheckpointLoader",
     "KeepFreedMemory",
     "LastCheckpoint",
     "LesionInferer",
@@ -28,9 +31,11 @@ __all__ = [
     "PrepareTraining",
     "PseudoDwiAdversarialTrainer",
     "ResultWriter",
+    "RetireRecord",
     "SliceDataset",
     "SliceSampler",
     "StagedTraining",
+    "StopAtDivergence",
     "TrainingInferer",
     "VolumeDataset",
     "VolumeInferer",

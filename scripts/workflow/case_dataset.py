@@ -9,19 +9,22 @@ from typing import Any
 from monai.data import CacheDataset
 
 from ..io.case import case_name
-from ..io.errors import CaseError, DatasetError
+from ..io.errors import CaseError, DatasetError, OptionError, WeightsError
+
+CLEAR_ERRORS = (CaseError, DatasetError, OptionError, WeightsError, OSError, FloatingPointError)
+"""Errors whose message alone tells a user what is wrong."""
 
 logger = logging.getLogger(__name__)
 
 
 def root_error(error: BaseException) -> BaseException:
-    """Return what a chain of exceptions began with, if that speaks of a case; else the exception itself.
+    """Return the clear error in a chain of exceptions, if there is one; else the exception itself.
 
     MONAI wraps what a transform raises into ``RuntimeError: applying transform <...>``, which tells a user nothing.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (CaseError, DatasetError, FileNotFoundError)):
+        if isinstance(cause, CLEAR_ERRORS):
             return cause
         cause = cause.__cause__
     return error
@@ -33,7 +36,7 @@ FAILURE = "failure"
 def failure_line(case: str, error: BaseException) -> str:
     """One line about what went wrong with a case, which it names."""
     cause = root_error(error)
-    known = isinstance(cause, (CaseError, DatasetError, FileNotFoundError))
+    known = isinstance(cause, CLEAR_ERRORS)
     while not known and cause.__cause__ is not None:
         cause = cause.__cause__
     text = "; ".join(line.strip() for line in str(cause).splitlines() if line.strip())

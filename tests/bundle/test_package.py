@@ -100,7 +100,7 @@ def test_an_archive_that_was_changed_is_refused(root, tmp_path):
     data = bytearray(archive.read_bytes())
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(f"{NAME}/scripts/more.py", "")
-    with pytest.raises(ValueError, match=r"expected the files of .*\.json, other are scripts/more.py"):
+    with pytest.raises(ValueError, match=r"expected the files of .*\.json, these differ: scripts/more.py"):
         package.check(archive)
     data[data.index(b"weights")] ^= 1
     archive.write_bytes(data)

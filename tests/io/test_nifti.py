@@ -116,6 +116,7 @@ def test_complex_numbers_and_singular_affines_are_refused(tmp_path: Path) -> Non
         read(save(tmp_path / "c.nii", np.ones((2, 2, 2), np.complex64)))
     image = nib.Nifti1Image(np.ones((2, 2, 2), np.float32), None)
     image.header["sform_code"] = 1  # with all rows zero
+    image.header["vox_offset"] = 352
     path = tmp_path / "a.nii"
     path.write_bytes(image.header.binaryblock + b"\0\0\0\0" + bytes(32))
     with pytest.raises(CaseError, match="expected an invertible affine"):
