@@ -84,14 +84,19 @@ def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:
     return brain & (baseline_hu < _FLUID_LIMIT_HU)
 
 
-def away_from_bone(series: Tensor, spacing_mm: Spacing) -> Tensor:
-    """Voxels (H, W, D) of a series (T, H, W, D) at least 3 mm from bone: nearer, movement looks like contrast.
+def bone_mask(series: Tensor) -> Tensor:
+    """Bone (H, W, D) of a series (T, H, W, D), also where it lies for a few frames only.
 
-    Bone is what is dense before contrast, and what is at any time denser than contrast can be: bone that moved in.
+    That is what is dense before contrast, and what is at any time denser than contrast can be: bone that moved in.
     """
-    unenhanced = mean_over_time(series[:_BASELINE_FRAMES])
-    bone = (unenhanced > _VESSEL_LIMIT_HU) | (range_over_time(series)[1] > _CONTRAST_LIMIT_HU)
-    return ~grow(bone, _BONE_MARGIN_MM, spacing_mm)
+    return (mean_over_time(series[:_BASELINE_FRAMES]) > _VESSEL_LIMIT_HU) | (
+        range_over_time(series)[1] > _CONTRAST_LIMIT_HU
+    )
+
+
+def away_from_bone(series: Tensor, spacing_mm: Spacing) -> Tensor:
+    """Voxels (H, W, D) at least 3 mm from bone in all frames (T, H, W, D): nearer, movement looks like contrast."""
+    return ~grow(bone_mask(series), _BONE_MARGIN_MM, spacing_mm)
 
 
 def head_interior(series: Tensor, brain: Tensor, spacing_mm: Spacing) -> Tensor:
