@@ -185,7 +185,7 @@ def vessel_mask(
     """
     baseline = mean_over_time(series[:n_baseline])
     peak = int(arterial.aif_hu.argmax())
-    times = frame_times(times_s, len(series))
+    times = frame_times(times_s, len(series), torch.device("cpu"))
     after_peak_s = (times - times[peak])[:, None]
     centres = sorted(set((after_peak_s - torch.tensor(_PASSAGE_S)).abs().argmin(dim=0).tolist()))
     nearby = [torch.nonzero((times - times[centre]).abs() <= _WINDOW_S / 2).squeeze(1) for centre in centres]

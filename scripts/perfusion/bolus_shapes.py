@@ -10,6 +10,7 @@ def dispersed(curve: Tensor, times: Tensor, width_s: float) -> Tensor:
     """A curve (T,) after exponentially distributed transit times with a mean of `width_s`, at the same times (T,)."""
     lag_s = times[:, None] - times
     share = torch.where(lag_s >= 0, torch.exp(-lag_s / max(width_s, 1e-3)), 0.0) * torch.gradient(times)[0]
+    share.diagonal().div_(2)  # trapezoidal rule
     return (share @ curve) / share.sum(dim=1)
 
 
