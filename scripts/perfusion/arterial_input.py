@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .brain import away_from_bone, grow
-from .curve_features import CurveFeatures, curve_features, smooth_in_time
-from .enhancement import subtract_baseline
-from .frames import mean_over_time, range_over_time
+from .bolus_shapes import correlation
+from .brain import away_from_bone, head_interior
+from .curve_features import CurveFeatures, curve_features
+from .enhancement import Times, frame_times, subtract_baseline
+from .frames import mean_over_time
 from .smoothing import MaskedGrid, Spacing
+from .venous_output import LARGEST_VESSEL_HU, find_venous_output
 
 AifSource = Tensor | tuple[int, int, int]
 
 _CANDIDATE_SHARE = 0.01  # of the voxels of the brain, those that enhance most
 _CANDIDATES = (200, 4000)  # at least and at most
 _AIF_VOXELS = 8
-_VOF_VOXELS = 12
 _ARRIVAL_TOLERANCE_S = 1.5
 _ROUGHNESS_TOLERANCE = 0.1
 _SMOOTH_SHARE = 0.25  # of the high curves, that are as smooth as the noise allows
 _HIGH = 0.5  # of the highest peaks
 _SMALLEST_CORRELATION = 0.9  # with the best candidate's curve
-_VENOUS_DISPERSION_S = (0.0, 3.0, 6.0)  # mean transit times that the likeness of a venous curve is tried with
-_VENOUS_LAG_S = 1.5  # from arterial to venous arrival; the transit through the brain takes 4 to 8 s
-_SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _LARGEST_SCALE = 15.0
 _FIRST_CURVES = 5  # that set the earliest arrival, as a single one may be noise
 _TYPICAL_SHARE = 0.25  # of the best height and smoothness
@@ -48,50 +47,70 @@ class ArterialInput(NamedTuple):
     vof_mask: Tensor
     """Boolean (H, W, D): its voxels."""
     scale: float
-    """Factor by which the arterial curve was raised to the venous area."""
+    """Factor by which the arterial curve was raised to the venous area; 1 where no vein was found."""
+    scale_sd: float = math.nan
+    """Standard deviation of the factor by the spread of the venous areas; NaN, which is unknown, without a vein."""
 
 
 def find_arterial_input(
-    series: Tensor, brain: Tensor, n_baseline: int, dt_s: float, spacing_mm: Spacing
+    series: Tensor,
+    brain: Tensor,
+    n_baseline: int,
+    times_s: Times,
+    spacing_mm: Spacing,
+    allowed: Tensor | None = None,
 ) -> ArterialInput:
     """Choose arterial and venous voxels by their curves.
 
-    Of the voxels of the brain that enhance most, each gets the score of `arterial_score`. The best one and the next
-    best whose curves resemble it make the arterial input function. The venous output function is the mean of those
-    with the largest area that arrive later, also between brain and bone. A sinus is large enough to be free of partial
+    Of the voxels of the brain that enhance most, away from bone and by no more than contrast can, each gets the score
+    of `arterial_score`. The best one and the next best whose curves resemble it make the arterial input function. The
+    venous output function is a large sinus, see `find_venous_output`. A sinus is large enough to be free of partial
     volume, and what flows in flows out: the arterial curve is raised to the venous area. This is common practice, and
     an approximation: Riordan et al., PLoS ONE 2014;9:e97586, find the carotid's area larger than the sinus's.
 
     Args:
-        series: (T, H, W, D) in HU.
+        series: (T, H, W, D) in HU, without frames that the head's movement spoiled.
         brain: boolean (H, W, D).
         n_baseline: frames before contrast arrives.
-        dt_s: time between frames in s.
+        times_s: the time of every frame in s, or the time between frames.
         spacing_mm: voxel size along H, W and D.
+        allowed: boolean (H, W, D), where an artery may be; `away_from_bone` if None.
 
     Raises:
         ValueError: the brain is empty, or nothing in it enhances like an artery.
     """
     if not brain.any():
         raise ValueError("brain must have at least one voxel to look for an artery in, got none")
-    baseline = mean_over_time(series[:n_baseline])
-    rise = range_over_time(series)[1] - baseline
-    rise = torch.where(away_from_bone(series, spacing_mm) & torch.isfinite(rise), rise, 0.0)
+    times = frame_times(times_s, len(series), series.device)
+    rise = _lasting_rise(series, n_baseline)
+    allowed = away_from_bone(series, spacing_mm) if allowed is None else allowed
+    rise = torch.where(allowed & torch.isfinite(rise) & (rise <= LARGEST_VESSEL_HU), rise, 0.0)
     grid, curves = _candidates(series, rise, brain, n_baseline)
-    features = curve_features(curves, dt_s)
+    features = curve_features(curves, times)
     score = arterial_score(features)
     best = int(score.argmax())
     if not float(score[best]) > 0:
         raise ValueError("series must show contrast in an artery, got no voxel of the brain that enhances like one")
-    alike = _correlation(curves, curves[:, best : best + 1]) >= _SMALLEST_CORRELATION
+    alike = correlation(curves, curves[:, best : best + 1]) >= _SMALLEST_CORRELATION
     alike &= (features.arrival_s - features.arrival_s[best]).abs() <= _ARRIVAL_TOLERANCE_S
     chosen = torch.where(alike, score, 0.0).topk(min(_AIF_VOXELS, len(score))).indices
     chosen = chosen[alike[chosen]]
-    aif_hu, aif_mask = curves[:, chosen].mean(dim=1), _voxels(grid, chosen)
-
-    around = grow(brain, _SINUS_REACH_MM, spacing_mm)
-    vof_hu, vof_mask = _venous_output(series, rise, around, n_baseline, dt_s, aif_hu)
-    return _scaled(aif_hu, aif_mask, vof_hu, vof_mask, n_baseline)
+    aif_hu = curves[:, chosen].mean(dim=1).clamp_min(0)
+    aif_hu[: max(n_baseline - 1, 0)] = 0  # noise before the arrival would act as early contrast
+    if not float(aif_hu.sum()) > 0:
+        raise ValueError(
+            f"series must show contrast in an artery, got one that falls from the baseline of {n_baseline} frames on: "
+            "the head moved much, or contrast was there from the start"
+        )
+    flags = torch.zeros_like(score)
+    flags[chosen] = 1
+    interior = head_interior(series, brain, spacing_mm)
+    vein = find_venous_output(series, brain, interior, aif_hu, n_baseline, times, spacing_mm)
+    ratio = float(torch.trapezoid(vein.vof_hu, times) / torch.trapezoid(aif_hu, times).clamp_min(1e-6))
+    scale = min(max(ratio, 1.0), _LARGEST_SCALE)
+    return ArterialInput(
+        aif_hu * scale, grid.volume(flags) > 0, vein.vof_hu, vein.mask, scale, scale_sd=ratio * vein.spread
+    )
 
 
 def arterial_score(features: CurveFeatures) -> Tensor:
@@ -147,7 +166,7 @@ def given_arterial_input(series: Tensor, source: AifSource, n_baseline: int) -> 
 
 
 def vessel_mask(
-    series: Tensor, grid: MaskedGrid, arterial: ArterialInput, n_baseline: int, dt_s: float, spacing_mm: Spacing
+    series: Tensor, grid: MaskedGrid, arterial: ArterialInput, n_baseline: int, times_s: Times, spacing_mm: Spacing
 ) -> Tensor:
     """Voxels (H, W, D) that hold too much blood for tissue, from the passage of the bolus through arteries and veins.
 
@@ -161,14 +180,19 @@ def vessel_mask(
         grid: the voxels to look at.
         arterial: the arterial input function.
         n_baseline: frames before contrast arrives.
-        dt_s: time between frames in s.
+        times_s: the time of every frame in s, or the time between frames.
         spacing_mm: voxel size along H, W and D.
     """
     baseline = mean_over_time(series[:n_baseline])
     peak = int(arterial.aif_hu.argmax())
-    half = max(1, round(_WINDOW_S / dt_s / 2))
-    centres = {min(peak + round(lag_s / dt_s), len(series) - 1) for lag_s in _PASSAGE_S}
-    windows = [mean_over_time(series[max(0, centre - half) : centre + half + 1]) for centre in sorted(centres)]
+    times = frame_times(times_s, len(series), torch.device("cpu"))
+    after_peak_s = (times - times[peak])[:, None]
+    centres = sorted(set((after_peak_s - torch.tensor(_PASSAGE_S)).abs().argmin(dim=0).tolist()))
+    nearby = [torch.nonzero((times - times[centre]).abs() <= _WINDOW_S / 2).squeeze(1) for centre in centres]
+    windows = [
+        mean_over_time(series[max(0, min(int(near[0]), centre - 1)) : max(int(near[-1]), centre + 1) + 1])
+        for centre, near in zip(centres, nearby, strict=True)
+    ]
     rise = grid.curves(torch.stack(windows) - baseline, _VESSEL_SMOOTHING_MM, spacing_mm).amax(dim=0)
     rise /= arterial.aif_hu[peak]
     large = grid.volume(rise) > _VESSEL_SHARE
@@ -192,6 +216,14 @@ def _given_voxels(series: Tensor, source: AifSource) -> Tensor:
     return mask
 
 
+def _lasting_rise(series: Tensor, n_baseline: int) -> Tensor:
+    """Largest enhancement (H, W, D) that two frames in a row reach: what one frame alone shows is no bolus."""
+    highest = torch.minimum(series[0], series[1]).float()
+    for frame, following in zip(series[1:-1], series[2:], strict=True):
+        highest = torch.maximum(highest, torch.minimum(frame, following).float())
+    return highest - mean_over_time(series[:n_baseline])
+
+
 def _candidates(series: Tensor, rise: Tensor, region: Tensor, n_baseline: int) -> tuple[MaskedGrid, Tensor]:
     """The voxels of a region that rise most, and their enhancement curves (T, N)."""
     inside = rise[region]
@@ -200,68 +232,3 @@ def _candidates(series: Tensor, rise: Tensor, region: Tensor, n_baseline: int) -
     curves = grid.curves(series)
     subtract_baseline(curves, n_baseline)
     return grid, curves
-
-
-def _venous_output(
-    series: Tensor, rise: Tensor, region: Tensor, n_baseline: int, dt_s: float, aif_hu: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Mean curve and voxels of the largest areas whose curves are the arterial one, later; zeros where there are none.
-
-    A vein shows the arterial bolus after the transit through the brain, which delays and widens it.
-    """
-    grid, curves = _candidates(series, rise, region, n_baseline)
-    artery, features = curve_features(aif_hu[:, None], dt_s), curve_features(curves, dt_s)
-    smooth = smooth_in_time(curves)
-    likeness = [
-        _correlation(smooth, _delayed(_dispersed(aif_hu, width_s / dt_s), features.peak_s / dt_s))
-        for width_s in _VENOUS_DISPERSION_S
-    ]
-    venous = torch.stack(likeness).amax(dim=0) >= _SMALLEST_CORRELATION
-    venous &= features.arrival_s >= artery.arrival_s + _VENOUS_LAG_S
-    venous &= features.roughness <= 2 * _ROUGHNESS_TOLERANCE
-    area = torch.where(venous, features.area_hu_s, 0.0)
-    chosen = area.topk(min(_VOF_VOXELS, len(area))).indices
-    chosen = chosen[area[chosen] > 0]
-    if not len(chosen):
-        return curves.new_zeros(len(series)), torch.zeros_like(region)
-    return curves[:, chosen].mean(dim=1), _voxels(grid, chosen)
-
-
-def _dispersed(curve: Tensor, width: float) -> Tensor:
-    """A curve (T,) after transit times that are exponentially distributed, with a mean of so many frames."""
-    frame = torch.arange(len(curve), device=curve.device)
-    lag = frame[:, None] - frame
-    share = torch.where(lag >= 0, torch.exp(-lag / max(width, 1e-3)), 0.0)
-    return (share / share[:, :1].sum()) @ curve
-
-
-def _delayed(curve: Tensor, peak: Tensor) -> Tensor:
-    """A curve (T,) shifted by whole frames so that its peak lies at given frames (N,); returns (T, N)."""
-    shift = (peak - curve.argmax()).round().long()
-    frame = torch.arange(len(curve), device=curve.device)[:, None] - shift
-    return torch.where(frame >= 0, curve[frame.clamp(0, len(curve) - 1)], 0.0)
-
-
-def _scaled(aif_hu: Tensor, aif_mask: Tensor, vof_hu: Tensor, vof_mask: Tensor, n_baseline: int) -> ArterialInput:
-    aif_hu = aif_hu.clamp_min(0)
-    aif_hu[: max(n_baseline - 1, 0)] = 0  # noise before the arrival would act as early contrast
-    if not float(aif_hu.sum()) > 0:
-        raise ValueError(
-            f"series must show contrast in an artery, got one that falls from the baseline of {n_baseline} frames on: "
-            "the head moved much, or contrast was there from the start"
-        )
-    ratio = float(vof_hu.sum() / aif_hu.sum().clamp_min(1e-6))
-    scale = min(max(ratio, 1.0), _LARGEST_SCALE)
-    return ArterialInput(aif_hu * scale, aif_mask, vof_hu, vof_mask, scale)
-
-
-def _voxels(grid: MaskedGrid, chosen: Tensor) -> Tensor:
-    flags = torch.zeros(grid.count, device=grid.mask.device)
-    flags[chosen] = 1
-    return grid.volume(flags) > 0
-
-
-def _correlation(curves: Tensor, others: Tensor) -> Tensor:
-    """Correlation (N,) of curves (T, N) with other curves (T, N) or (T, 1)."""
-    centred, other = curves - curves.mean(dim=0), others - others.mean(dim=0)
-    return (other * centred).sum(dim=0) / (centred.norm(dim=0) * other.norm(dim=0)).clamp_min(1e-6)

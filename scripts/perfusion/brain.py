@@ -18,9 +18,13 @@ _DENOISING_MM = 1.2
 _SOFT_TISSUE_HU = (-5.0, 110.0)  # fluid to blood; fat and air lie below, bone above
 _BONE_HU = 160.0
 _VESSEL_LIMIT_HU = 110.0  # before contrast; what is denser is bone or calcified
+_CONTRAST_LIMIT_HU = 650.0  # 600 HU above blood, see `LARGEST_VESSEL_HU`
 _BONE_MARGIN_MM = 3.0  # that heads move by
 _FLUID_LIMIT_HU = 17.0  # between cerebrospinal fluid (0-12 HU) and white matter (25-32 HU)
 _SKULL_GAP_MM = 6.0  # foramina and sutures closed when the inside of the skull is looked for
+_SKULL_MM = 2.0  # the thinnest; what is nearer to the outside is scalp
+_SMALLEST_SKULL_MM2 = 2000.0  # of its inside
+_SINUS_REACH_MM = 6.0  # the large sinuses lie between brain and bone
 _BRIDGE_MM = 3.0  # meninges and foramina that tie the brain to what is outside
 _SET_SHARE = 0.1  # of the voxels, from which on one value at all times is a background
 _SMALLEST_SHARE = 0.1  # of the largest piece of brain, for a further piece to count
@@ -80,10 +84,38 @@ def fluid_mask(baseline_hu: Tensor, brain: Tensor) -> Tensor:
     return brain & (baseline_hu < _FLUID_LIMIT_HU)
 
 
+def bone_mask(series: Tensor) -> Tensor:
+    """Bone (H, W, D) of a series (T, H, W, D), also where it lies for a few frames only.
+
+    That is what is dense before contrast, and what is at any time denser than contrast can be: bone that moved in.
+    """
+    return (mean_over_time(series[:_BASELINE_FRAMES]) > _VESSEL_LIMIT_HU) | (
+        range_over_time(series)[1] > _CONTRAST_LIMIT_HU
+    )
+
+
 def away_from_bone(series: Tensor, spacing_mm: Spacing) -> Tensor:
-    """Voxels (H, W, D) of a series (T, H, W, D) at least 3 mm from bone: nearer, movement looks like contrast."""
+    """Voxels (H, W, D) at least 3 mm from bone in all frames (T, H, W, D): nearer, movement looks like contrast."""
+    return ~grow(bone_mask(series), _BONE_MARGIN_MM, spacing_mm)
+
+
+def head_interior(series: Tensor, brain: Tensor, spacing_mm: Spacing) -> Tensor:
+    """Voxels (H, W, D) within the skull that are not bone, up to the inner table, where the large sinuses lie.
+
+    In a slice whose skull encloses too little, and where the skull was removed, what lies within 6 mm of the brain.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        brain: boolean (H, W, D).
+        spacing_mm: voxel size along H, W and D.
+    """
     unenhanced = mean_over_time(series[:_BASELINE_FRAMES])
-    return ~grow(unenhanced > _VESSEL_LIMIT_HU, _BONE_MARGIN_MM, spacing_mm)
+    closed = grow(unenhanced > _BONE_HU, _SKULL_GAP_MM / 2, spacing_mm)
+    filled = torch.from_numpy(_fill_slices(closed.cpu().numpy())).to(series.device)
+    inside = ~grow(~filled, _SKULL_GAP_MM / 2 + _SKULL_MM, spacing_mm)
+    has_skull = (inside & ~closed).sum(dim=(0, 1)) * spacing_mm[0] * spacing_mm[1] > _SMALLEST_SKULL_MM2
+    near_brain = grow(brain, _SINUS_REACH_MM, spacing_mm)
+    return torch.where(has_skull, inside | brain, near_brain) & (unenhanced < _VESSEL_LIMIT_HU)
 
 
 def check_series(series: Tensor, spacing_mm: Spacing) -> None:
@@ -117,7 +149,7 @@ def _inside_skull(bone: Tensor, spacing_mm: Spacing) -> Tensor:
     closed = grow(bone, _SKULL_GAP_MM / 2, spacing_mm).cpu().numpy()
     inside = _fill_slices(closed) & ~closed
     inside = grow(torch.from_numpy(inside).to(bone.device), _SKULL_GAP_MM / 2, spacing_mm) & ~bone
-    slice_has_skull = inside.sum(dim=(0, 1)) * spacing_mm[0] * spacing_mm[1] > 2000.0
+    slice_has_skull = inside.sum(dim=(0, 1)) * spacing_mm[0] * spacing_mm[1] > _SMALLEST_SKULL_MM2
     return inside | ~slice_has_skull
 
 

@@ -88,7 +88,7 @@ def longest_gap_s(lost: Tensor, times_s: Tensor, start_s: float, end_s: float) -
         start_s: from this time on, such as the arrival of contrast.
         end_s: to this time, such as the end of the passage.
     """
-    kept_s = times_s[~lost]
+    kept_s = times_s[~lost.to(times_s.device)]
     inside = kept_s[(kept_s > start_s) & (kept_s < end_s)]
     before, after = kept_s[kept_s <= start_s][-1:], kept_s[kept_s >= end_s][:1]
     ends = kept_s.new_tensor([start_s, end_s])
