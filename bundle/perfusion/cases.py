@@ -22,6 +22,7 @@ from .movement import moved
 MAPS = ("cbf", "cbv", "tmax")
 REGIONS = ("tissue", "tissue and vessels", "brain")
 DELAY_S = 6.0
+NOISE_HU = 3.0
 ARTERIAL_SHARE = 0.1  # of a voxel's volume, from which on it counts as arterial
 _VESSEL_SHARE = 0.05
 _FLOWS = 1.0  # ml/100 g/min; fluid has none
@@ -132,9 +133,9 @@ def reading_agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, fl
     """
     affine = torch.from_numpy(case.grid.affine)
     x, y, z = (float(size) for size in case.grid.spacing_mm)
-    truth = [torch.from_numpy(case.truth[name]).float() for name in ("cbf", "cbv", "tmax")]
+    cbf, cbv, tmax = (torch.from_numpy(case.truth[name]).float() for name in MAPS)
     tissue = torch.from_numpy(true_tissue(case))
-    true, true_core, _ = read_maps(*truth, tissue, affine, (x, y, z))
+    true, true_core, _ = read_maps(cbf, cbv, tmax, tissue, affine, (x, y, z))
     found, found_core, _ = read_maps(maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, (x, y, z))
     row = {
         "core_ml": true.core_ml,
