@@ -1,12 +1,13 @@
 """Compare the maps that are computed from the phantom's series with its true ones, and write docs/results/perfusion.md.
 
-Every seed is a patient and a scan of their own, with noise of 3 HU. The rows of the cases are written as they come, so
-that `--resume` goes on where a run stopped.
+Every seed is a patient and a scan of their own, with noise of 3 HU. With `--robustness`, the volumes of each case are
+compared with those of the same patient scanned otherwise, for docs/results/perfusion_robustness.md. The rows of the
+cases are written as they come, so that `--resume` goes on where a run stopped.
 """
 
 import argparse
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -19,51 +20,71 @@ from tqdm import tqdm
 from scripts.io import atomic_path
 
 from ..steps import ROOT, commit, machine
-from .cases import evaluate_seed
+from .cases import NOISE_HU, evaluate_seed
 from .page import perfusion_page
 from .picture import draw_truth
+from .robustness import evaluate_case
+from .robustness_page import robustness_page
 
 HELP = "compare computed maps with the phantom's true ones; write docs/results/perfusion.md"
 
-NOISE_HU = 3.0
 PICTURE_SEED = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--cases", type=int, default=100, help="seeds 0 to N - 1 (default: 100)")
+    parser.add_argument("--robustness", action="store_true", help="write docs/results/perfusion_robustness.md instead")
+    parser.add_argument("--cases", type=int, help="seeds 0 to N - 1 (default: 100; 20 with --robustness)")
     parser.add_argument("--motion-cases", type=int, default=20, help="of them with injected motion (default: 20)")
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: 1)")
+    parser.add_argument("--workers", "--jobs", type=int, default=1, help="processes of one thread each (default: 1)")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the table has already")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "perfusion.md", help="the page")
+    parser.add_argument("--out", type=Path, help="the page (default: in docs/results)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure every seed; write the table, the picture and the page."""
-    if args.cases < 1 or args.workers < 1:
-        raise ValueError(f"expected --cases and --workers of at least 1, got {args.cases} and {args.workers}")
+    cases = (20 if args.robustness else 100) if args.cases is None else args.cases
+    if cases < 1 or args.workers < 1:
+        raise ValueError(f"expected --cases and --workers of at least 1, got {cases} and {args.workers}")
     code = commit()  # before the table, which the repository holds, is written
-    table = args.out.with_suffix(".csv")
-    kept = read_table(table) if args.resume and table.is_file() else []
-    rows = {int(row["seed"]): row for row in kept if int(row["seed"]) < args.cases}
-    missing = [seed for seed in range(args.cases) if seed not in rows]
-    with tqdm(total=args.cases, initial=len(rows), desc="perfusion", unit="case") as progress:
-        for row in measure(missing, args.motion_cases, args.workers):
-            rows[row["seed"]] = row
-            write_table(table, [rows[seed] for seed in sorted(rows)])
-            progress.update()
-    picture = args.out.parent.parent / "images" / "perfusion.png"
-    draw_truth(PICTURE_SEED, NOISE_HU, picture)
-    command = f"python -m bundle perfusion --cases {args.cases} --motion-cases {args.motion_cases}"
-    page = perfusion_page(read_table(table), command, code, machine(), f"../images/{picture.name}", table.name)
-    with atomic_path(args.out) as temporary:
+    name = "perfusion_robustness.md" if args.robustness else "perfusion.md"
+    out: Path = args.out or ROOT / "docs" / "results" / name
+    table = out.with_suffix(".csv")
+    if args.robustness:
+        collect(table, evaluate_case, cases, args.workers, args.resume)
+        command = f"python -m bundle perfusion --robustness --cases {cases}"
+        page = robustness_page(read_table(table), command, code, machine(), table.name)
+    else:
+        evaluate = partial(_evaluate, motion_cases=args.motion_cases)
+        collect(table, evaluate, cases, args.workers, args.resume)
+        picture = out.parent.parent / "images" / "perfusion.png"
+        draw_truth(PICTURE_SEED, NOISE_HU, picture)
+        command = f"python -m bundle perfusion --cases {cases} --motion-cases {args.motion_cases}"
+        page = perfusion_page(read_table(table), command, code, machine(), f"../images/{picture.name}", table.name)
+    with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    print(f"{args.cases} cases -> {args.out}, {table}, {picture}")
+    print(f"{cases} cases -> {out}, {table}")
 
 
-def measure(seeds: Sequence[int], motion_cases: int, workers: int) -> Iterator[dict[str, Any]]:
-    """The rows of seeds, as they get ready."""
-    evaluate = partial(_evaluate, motion_cases=motion_cases)
+Evaluate = Callable[[int], list[dict[str, Any]]]
+
+
+def collect(table: Path, evaluate: Evaluate, cases: int, workers: int, resume: bool) -> None:
+    """Write the rows of the seeds 0 to `cases` - 1 into a table, after each seed anew; keep those there to resume."""
+    rows: dict[int, list[Mapping[str, Any]]] = {}
+    for row in read_table(table) if resume and table.is_file() else []:
+        if int(row["seed"]) < cases:
+            rows.setdefault(int(row["seed"]), []).append(row)
+    missing = [seed for seed in range(cases) if seed not in rows]
+    with tqdm(total=cases, initial=len(rows), desc="perfusion", unit="case") as progress:
+        for some in measure(evaluate, missing, workers):
+            rows[some[0]["seed"]] = list(some)
+            write_table(table, [row for seed in sorted(rows) for row in rows[seed]])
+            progress.update()
+
+
+def measure(evaluate: Evaluate, seeds: Sequence[int], workers: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each seed, as they get ready."""
     if workers == 1:
         yield from map(evaluate, seeds)
         return
@@ -72,8 +93,8 @@ def measure(seeds: Sequence[int], motion_cases: int, workers: int) -> Iterator[d
             yield done.result()
 
 
-def _evaluate(seed: int, motion_cases: int) -> dict[str, Any]:
-    return evaluate_seed(seed, NOISE_HU, with_motion=seed < motion_cases)
+def _evaluate(seed: int, motion_cases: int) -> list[dict[str, Any]]:
+    return [evaluate_seed(seed, NOISE_HU, with_motion=seed < motion_cases)]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

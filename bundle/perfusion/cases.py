@@ -2,30 +2,31 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps
+from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps, read_maps
 from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.smoothing import Spacing
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
-from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS
+from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
+
+from .movement import moved
 
 MAPS = ("cbf", "cbv", "tmax")
 REGIONS = ("tissue", "tissue and vessels", "brain")
 DELAY_S = 6.0
-MOTION_MM, MOTION_DEG = 2.0, 2.0
+NOISE_HU = 3.0
 ARTERIAL_SHARE = 0.1  # of a voxel's volume, from which on it counts as arterial
 _VESSEL_SHARE = 0.05
 _FLOWS = 1.0  # ml/100 g/min; fluid has none
-_FEWEST_DELAYED_ML = 1.0
-_MOVED_SHARES = (0.15, 0.3, 0.4, 0.5, 0.75)  # of the series, the places of the moved frames
+_FEWEST_ML = 1.0
 
 
 class Examination(NamedTuple):
@@ -38,11 +39,16 @@ class Examination(NamedTuple):
     spacing_mm: Spacing
 
 
-def examine(seed: int, noise_hu: float, matrix: int = FIELD_OF_VIEW_PIXELS) -> Examination:
-    """Simulate the patient and the scan of a seed, with a given noise."""
+def examine(
+    seed: int,
+    noise_hu: float,
+    matrix: int = FIELD_OF_VIEW_PIXELS,
+    change: Callable[[ScanParameters], ScanParameters] = lambda scan: scan,
+) -> Examination:
+    """Simulate the patient and the scan of a seed, with a given noise and with what else is changed of the scan."""
     patient = sample_patient(np.random.SeedSequence(seed, spawn_key=(0,)))
     scan = sample_scan(np.random.SeedSequence(seed, spawn_key=(1,)))
-    scan = replace(scan, acquisition=replace(scan.acquisition, noise_hu=noise_hu))
+    scan = change(replace(scan, acquisition=replace(scan.acquisition, noise_hu=noise_hu)))
     case = simulate_case(patient, scan, matrix)
     stored = np.asfortranarray(case.series.hu.transpose(1, 2, 3, 0).astype(np.float32))
     size = case.grid.spacing_mm
@@ -81,9 +87,16 @@ def evaluate_seed(seed: int, noise_hu: float, with_motion: bool, matrix: int = F
     except ValueError as error:  # a case that fails is a result, too
         return row | {"error": str(error)}
     row["seconds"] = round(time.process_time() - start, 2)
-    row |= agreement(maps, case) | arterial_agreement(maps, case)
+    row |= agreement(maps, case) | reading_agreement(maps, case) | calibration(maps, case)
+    row |= arterial_agreement(maps, case)
     row["warnings"] = " ".join(warning.name for warning in check_quality(series, maps, spacing_mm))
     return row | (motion_effect(examination, maps, seed) if with_motion else {})
+
+
+def true_tissue(case: PhantomCase) -> NDArray[np.bool_]:
+    """Boolean (H, W, D): where the true flow is above 1 ml/100 g/min and vessels fill little of the voxel."""
+    truth = case.truth
+    return truth["brain"] & (truth["cbf"] > _FLOWS) & (truth["vessels"] < _VESSEL_SHARE)
 
 
 def agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
@@ -94,7 +107,7 @@ def agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
     """
     truth = case.truth
     flows = truth["brain"] & (truth["cbf"] > _FLOWS)
-    inside = (flows & (truth["vessels"] < _VESSEL_SHARE), flows, truth["brain"])
+    inside = (true_tissue(case), flows, truth["brain"])
     row: dict[str, float] = {}
     for region, mask in zip(REGIONS, inside, strict=True):
         for name in MAPS:
@@ -107,9 +120,43 @@ def agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
     found_delayed = (maps.tissue & (maps.tmax > DELAY_S)).numpy()
     row["delayed_ml"] = round(float(delayed.sum()) * case.grid.voxel_volume_ml, 2)
     row["found_delayed_ml"] = round(float(found_delayed.sum()) * case.grid.voxel_volume_ml, 2)
-    if row["delayed_ml"] >= _FEWEST_DELAYED_ML:
+    if row["delayed_ml"] >= _FEWEST_ML:
         overlap = 2 * float((delayed & found_delayed).sum())
         row["delay dice"] = round(overlap / float(delayed.sum() + found_delayed.sum()), 4)
+    return row
+
+
+def reading_agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
+    """Core and hypoperfusion intensity ratio of the computed and of the true maps, read by the same rule.
+
+    A number that a reading withholds is left out.
+    """
+    affine = torch.from_numpy(case.grid.affine)
+    x, y, z = (float(size) for size in case.grid.spacing_mm)
+    cbf, cbv, tmax = (torch.from_numpy(case.truth[name]).float() for name in MAPS)
+    tissue = torch.from_numpy(true_tissue(case))
+    true, true_core, _ = read_maps(cbf, cbv, tmax, tissue, affine, (x, y, z))
+    found, found_core, _ = read_maps(maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, (x, y, z))
+    row = {
+        "core_ml": true.core_ml,
+        "found_core_ml": found.core_ml,
+        "hir": true.hypoperfusion_intensity_ratio,
+        "found_hir": found.hypoperfusion_intensity_ratio,
+    }
+    row = {name: round(value, 4) for name, value in row.items() if value is not None and math.isfinite(value)}
+    if row.get("core_ml", 0.0) >= _FEWEST_ML:
+        both = int(true_core.sum()) + int(found_core.sum())
+        row["core dice"] = round(2 * int((true_core & found_core).sum()) / both, 4)
+    return row
+
+
+def calibration(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, float]:
+    """Fraction of the true tissue whose error is within the standard deviation of the map, for maps that have one."""
+    inside, row = true_tissue(case), {}
+    for name in ("cbf", "tmax"):
+        if (deviation := getattr(maps, f"{name}_sd", None)) is not None:
+            error = np.abs(getattr(maps, name).numpy() - case.truth[name])[inside]
+            row[f"{name} within sd"] = round(float((error <= deviation.numpy()[inside]).mean()), 4)
     return row
 
 
@@ -143,28 +190,3 @@ def motion_effect(examination: Examination, still: PerfusionVolumes, seed: int) 
         change = (maps.cbf - still.cbf)[still.tissue].abs().mean()
         row[name] = round(float(change), 3)
     return row
-
-
-def moved(series: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
-    """Shift five frames by 2 mm in some direction and turn them by 2 degrees to some side, by cubic interpolation."""
-    result = series.clone()
-    for share in _MOVED_SHARES:
-        direction, angle = rng.uniform(0, 2 * math.pi), math.radians(MOTION_DEG) * rng.choice([-1.0, 1.0])
-        shift_mm = MOTION_MM * np.array([math.cos(direction), math.sin(direction)])
-        frame = round(share * (len(series) - 1))
-        result[frame] = torch.from_numpy(_displaced(series[frame].numpy(), shift_mm / spacing_mm[:2], angle))
-    return result
-
-
-def _displaced(frame: NDArray[np.float32], shift_px: NDArray[np.float64], angle: float) -> NDArray[np.float32]:
-    turn = np.eye(3)
-    turn[:2, :2] = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
-    centre = (np.array(frame.shape) - 1) / 2
-    offset = centre - turn @ (centre + [*shift_px, 0.0])
-    return np.stack(
-        [
-            ndimage.affine_transform(frame[..., index], turn[:2, :2], offset[:2], order=3, mode="nearest")
-            for index in range(frame.shape[2])
-        ],
-        axis=-1,
-    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import signal
 from scipy.stats import gamma as gamma_distribution
 
+from .gamma_variate import gamma_variate
 from .parameters import BolusParameters
 
 TISSUE_DENSITY_G_ML = 1.04  # rho, brain tissue (Rempp et al., Radiology 193:637, 1994)
@@ -28,12 +29,6 @@ _GAMMA_RESIDUE_SHAPE = 2.0  # transit times between the exponential (1) and the 
 _MTT_NODES = 48
 _MTT_RANGE_S = (0.5, 60.0)
 _DELAY_STEP_S = 0.5
-
-
-def gamma_variate(times_s: NDArray[np.floating], arrival_s: float, shape: float, scale_s: float) -> NDArray[np.float64]:
-    """Gamma variate with its peak, at ``arrival_s + shape * scale_s``, scaled to one (Thompson et al. 1964)."""
-    elapsed = np.maximum(times_s - arrival_s, 0.0) / (shape * scale_s)
-    return np.where(elapsed > 0, elapsed**shape * np.exp(shape * (1.0 - elapsed)), 0.0)
 
 
 def arterial_curve(times_s: NDArray[np.floating], bolus: BolusParameters) -> NDArray[np.float64]:

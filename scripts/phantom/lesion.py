@@ -51,6 +51,8 @@ _REFERENCE_VOXEL_MM = 4
 _REFERENCE_Z_MM = (-30.0, 75.0)
 _FULL_BORDER_ML = 20.0
 _LARGEST_CORE_SHARE = 0.8  # of the starved region
+_CRITICAL_REACH = 0.5  # of the score, which falls by 1 in 25 mm: collaterals fail around the core, too
+_CRITICAL_SHARPNESS = 2.5
 
 
 class StrokeEffect(NamedTuple):
@@ -186,7 +188,8 @@ class Stroke:
             (1.0 - perfusion_core) * (p.penumbra_volume_gain - 1.0) + perfusion_core * (p.core_volume_fraction - 1.0)
         )
         graded = 0.55 + 0.45 * sigmoid(margin_mm / 6.0 + 0.5 * severity)
-        delay_s = starved * (p.penumbra_delay_s * graded + perfusion_core * p.core_extra_delay_s)
+        critical = sigmoid(_CRITICAL_SHARPNESS * (excess + _CRITICAL_REACH))
+        delay_s = starved * (p.penumbra_delay_s * graded + critical * p.core_extra_delay_s)
         reopened = p.reperfused_fraction * sigmoid(3.0 * self._coarse_noise(points_mm[:, [1, 0, 2]]))
         return StrokeEffect(
             flow=flow + reopened * (1.0 - flow),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
-from ..perfusion.deconvolution import deconvolve
+from ..perfusion.deconvolution import Method, PerfusionMaps, deconvolve
 from .acquisition import Series
 from .anatomy import Anatomy
 from .haemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
 from .parameters import VendorParameters
+from .wiener import wiener_deconvolve
 
 _AIF_VOXELS = 8
 _VOF_VOXELS = 12
@@ -80,14 +82,7 @@ def compute_vendor_maps(
     curves = np.ascontiguousarray((smooth[:, mask] - base_hu[mask]).T)
     if vendor.time_smoothing_frames > 0:
         curves = ndimage.gaussian_filter1d(curves, vendor.time_smoothing_frames, axis=1, mode="nearest")
-    result = deconvolve(
-        torch.from_numpy(curves),
-        torch.from_numpy(aif_hu),
-        frame_interval_s,
-        method=vendor.method,  # type: ignore[arg-type]
-        density_g_ml=TISSUE_DENSITY_G_ML,
-        hematocrit_factor=HEMATOCRIT_FACTOR,
-    )
+    result = _deconvolve(torch.from_numpy(curves), torch.from_numpy(aif_hu), frame_interval_s, vendor)
     cbf, cbv, tmax = (
         _on_grid(values.numpy() * scale, mask, vendor.map_smoothing_mm / float(spacing_mm[0]))
         for values, scale in (
@@ -113,6 +108,17 @@ def compute_vendor_maps(
         aif_mask,
         aif_hu,
     )
+
+
+def _deconvolve(curves: Tensor, aif: Tensor, dt_s: float, vendor: VendorParameters) -> PerfusionMaps:
+    """Maps of (N, T) curves by the vendor's method."""
+    rho, k_h = TISSUE_DENSITY_G_ML, HEMATOCRIT_FACTOR
+    if vendor.method == "wiener":
+        noise = vendor.regularization
+        return wiener_deconvolve(curves, aif, dt_s, noise, density_g_ml=rho, hematocrit_factor=k_h)
+    method = cast(Method, vendor.method)  # `deconvolve` refuses another
+    least = None if method == "osvd" else vendor.regularization
+    return deconvolve(curves, aif, dt_s, method=method, threshold=least, density_g_ml=rho, hematocrit_factor=k_h)
 
 
 def _bounding_box(mask: NDArray[np.bool_], margin: int = 4) -> tuple[slice, slice, slice]:

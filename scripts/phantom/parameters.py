@@ -7,16 +7,22 @@ vendor processing, DWI) is drawn anew for each. Ranges that come from ISLES 2018
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .gamma_variate import width_s
 from .geometry import ORIENTATION_SIGNS
 
 _BASELINE_FRAMES = 5
 _PEAK_TO_NOISE = 25.0  # protocols with little contrast medium use more dose
+_WIDTH_S = (4.0, 6.5, 12.0)  # of the arterial curve at half maximum: least, mode, most
+_USUAL_WIDTH_S, _USUAL_PEAK_HU = 7.0, 240.0
+_SHORTEST_SERIES_S = 45.0
+_PEAK_LIMITS_HU = (80.0, 450.0)
 FIELD_OF_VIEW_PIXELS = 256  # ISLES 2018: pixel sizes are quoted for a 256 x 256 matrix
 
 
@@ -108,7 +114,10 @@ class StrokeParameters:
 
     ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
     below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
-    2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009).
+    2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009). The delays of penumbra and core
+    together reach beyond 12 s: of the tissue above 6 s in occlusions of large vessels, the median share above 10 s (the
+    hypoperfusion intensity ratio) is 0.4 (Olivot et al., Stroke 45:1018, 2014; quartiles of thrombectomy candidates
+    0.2 and 0.5: Guenego et al., Stroke 50:917, 2019).
     """
 
     kind: str
@@ -156,8 +165,8 @@ class StrokeParameters:
             core_flow=_uniform(rng, 0.06, 0.26),
             core_volume_fraction=_uniform(rng, 0.15, 0.50),
             penumbra_volume_gain=_uniform(rng, 0.95, 1.25),
-            penumbra_delay_s=_uniform(rng, 2.5, 7.0),
-            core_extra_delay_s=_uniform(rng, 0.5, 4.0),
+            penumbra_delay_s=float(rng.triangular(1.5, 3.0, 7.0)),
+            core_extra_delay_s=float(rng.triangular(3.0, 8.0, 14.0)),
             mismatch=_uniform(rng, 0.06, 0.24),
             mismatch_offset=float(rng.normal(0.0, 0.12)),
             reperfused_fraction=_uniform(rng, 0.3, 0.8) if rng.random() < 0.08 else 0.0,
@@ -253,8 +262,11 @@ class GridParameters:
 class BolusParameters:
     """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.haemodynamics`.
 
-    The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with shape and scale as used for
-    perfusion phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s).
+    The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with a shape as used for perfusion
+    phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s, which is 6.3 s wide at half maximum).
+    Injections of 40-50 ml at 4-6 ml/s last 7-12 s, and the passage of heart and lungs widens the bolus more where the
+    cardiac output is low (Bae, Radiology 256:32, 2010): curves are 4 to 12 s wide. At one dose the area stays, so that
+    a wider curve is lower.
     """
 
     arrival_s: float
@@ -272,11 +284,14 @@ class BolusParameters:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> BolusParameters:
         """Draw an injection; the recirculated fraction and delay are about those of the first pass in CT."""
+        arrival_s = _uniform(rng, 5.0, 13.0)
+        dose = _lognormal(rng, 1.0, 0.38, 0.0, math.inf)
+        shape, fwhm_s = _uniform(rng, 2.4, 4.0), float(rng.triangular(*_WIDTH_S))
         return cls(
-            arrival_s=_uniform(rng, 5.0, 13.0),
-            peak_hu=_lognormal(rng, 240.0, 0.38, 80.0, 450.0),
-            shape=_uniform(rng, 2.4, 4.0),
-            scale_s=_uniform(rng, 1.2, 2.1),
+            arrival_s=arrival_s,
+            peak_hu=float(np.clip(dose * _USUAL_PEAK_HU * _USUAL_WIDTH_S / fwhm_s, *_PEAK_LIMITS_HU)),
+            shape=shape,
+            scale_s=fwhm_s / width_s(shape, 1.0),
             recirculation_delay_s=_uniform(rng, 8.0, 13.0),
             recirculation_fraction=_uniform(rng, 0.12, 0.28),
             recirculation_widening=_uniform(rng, 1.4, 2.0),
@@ -304,12 +319,13 @@ class AcquisitionParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> AcquisitionParameters:
-        """Draw an acquisition of at least 45 s, so that the first pass is inside."""
+        """Draw an acquisition of at least 45 s, which shows the first pass, but not all of a late, broad one."""
         restless = rng.random() < 0.3
         n_frames = int(np.clip(np.rint(43 + rng.exponential(4.5)), 43, 64))
+        interval_s = float(rng.choice([1.0, 1.0, 1.0, 1.2, 1.5, 1.7, 2.0]))
         return cls(
-            n_frames=n_frames,
-            frame_interval_s=float(rng.choice([1.0, 1.0, 1.0, 1.2, 1.5, 1.7, 2.0])),
+            n_frames=max(n_frames, math.ceil(_SHORTEST_SERIES_S / interval_s) + 1),
+            frame_interval_s=interval_s,
             noise_hu=_lognormal(rng, 4.0, 0.35, 2.0, 8.0),
             noise_correlation_px=_uniform(rng, 0.45, 0.9),
             noise_seed=_seed(rng),
@@ -321,14 +337,45 @@ class AcquisitionParameters:
         )
 
 
+#: Share of each deconvolution method among vendors (a choice), and the range of its regularization. Thresholds of 20 %
+#: (sSVD, Ostergaard et al. 1996) and 10 % (bcSVD, Wu et al. 2003) are usual; oSVD adapts itself to each curve.
+VENDOR_METHODS: dict[str, tuple[float, tuple[float, float] | None]] = {
+    "ssvd": (0.2, (0.10, 0.25)),
+    "bcsvd": (0.3, (0.05, 0.15)),
+    "osvd": (0.25, None),
+    "wiener": (0.25, (0.05, 0.20)),
+}
+
+
+def vendor_method(position: float) -> tuple[str, float | None]:
+    """The method and the regularization at a position in [0, 1), where each method has its share of the line."""
+    ends = np.cumsum([share for share, _ in VENDOR_METHODS.values()])
+    index = int(np.searchsorted(ends[:-1], position, side="right"))
+    method = list(VENDOR_METHODS)[index]
+    share, limits = VENDOR_METHODS[method]
+    if limits is None:
+        return method, None
+    return method, float(np.interp(position, (ends[index] - share, ends[index]), limits))
+
+
 @dataclass(frozen=True)
 class VendorParameters:
-    """How the scanner's software makes maps of the series; see :mod:`scripts.phantom.maps`."""
+    """How the scanner's software makes maps of the series; see :mod:`scripts.phantom.maps`.
+
+    Products differ in their deconvolution, and their maps of the same series with it (Kudo et al., Radiology 254:200,
+    2010): methods that read a delay as less flow (``ssvd``), and those that do not (``bcsvd``, ``osvd``, ``wiener``).
+
+    Attributes:
+        method: a key of :data:`VENDOR_METHODS`.
+        regularization: of the method: the least relative singular value (``ssvd``, ``bcsvd``) or the relative noise
+            (``wiener``), or the method's default if None; ``osvd`` regularizes each curve by itself.
+    """
 
     smoothing_mm: float
     map_smoothing_mm: float
     time_smoothing_frames: float
     method: str
+    regularization: float | None
     aif_partial_volume: float
     aif_timing_error_s: float
     venous_correction: bool
@@ -343,11 +390,15 @@ class VendorParameters:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> VendorParameters:
         """Draw a vendor."""
+        smoothing_mm, map_smoothing_mm = _uniform(rng, 1.3, 3.0), _uniform(rng, 0.3, 1.2)
+        time_smoothing_frames = _uniform(rng, 0.0, 0.8)
+        method, regularization = vendor_method(float(rng.random()))
         return cls(
-            smoothing_mm=_uniform(rng, 1.3, 3.0),
-            map_smoothing_mm=_uniform(rng, 0.3, 1.2),
-            time_smoothing_frames=_uniform(rng, 0.0, 0.8),
-            method="osvd" if rng.random() < 0.7 else "bcsvd",
+            smoothing_mm=smoothing_mm,
+            map_smoothing_mm=map_smoothing_mm,
+            time_smoothing_frames=time_smoothing_frames,
+            method=method,
+            regularization=regularization,
             aif_partial_volume=_uniform(rng, 0.5, 1.0) if rng.random() < 0.85 else _uniform(rng, 0.15, 0.5),
             aif_timing_error_s=_uniform(rng, -2.0, 2.0) if rng.random() < 0.12 else 0.0,
             venous_correction=bool(rng.random() < 0.8),

@@ -1,13 +1,15 @@
 """The measurement of the computed maps: rows from a small phantom, and the page that is made of them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from bundle.perfusion import read_table, write_table
-from bundle.perfusion.cases import evaluate_seed, moved
+from bundle.perfusion.cases import Examination, calibration, evaluate_seed, examine, reading_agreement, true_tissue
+from bundle.perfusion.movement import moved, rolled
 from bundle.perfusion.page import perfusion_page
 
 
@@ -40,6 +42,79 @@ def test_volumes_and_the_dice_of_all_voxels_are_those_of_two_cases() -> None:
     page = perfusion_page(rows, "a command", "abc", "a machine", "a.png", "cases.csv")
     assert "errs by -10.0 ml in the mean and by 10.0 ml in the median of absolute errors, of 15.0 ml" in page
     assert "all cases together is 0.45" in page  # 2 * 9 / 40
+
+
+@pytest.fixture(scope="module")
+def examination() -> Examination:
+    """A core of about 10 ml."""
+    return examine(2, 3.0, matrix=64)
+
+
+def _true_maps(examination: Examination) -> SimpleNamespace:
+    maps = {name: torch.from_numpy(examination.case.truth[name].copy()).float() for name in ("cbf", "cbv", "tmax")}
+    return SimpleNamespace(**maps, tissue=torch.from_numpy(true_tissue(examination.case)))
+
+
+def test_core_and_ratio_of_the_true_maps_are_the_rule_by_hand(examination: Examination) -> None:
+    case, maps = examination.case, _true_maps(examination)
+    truth, tissue = case.truth, maps.tissue.numpy()
+    row = reading_agreement(maps, case)
+    x_mm = np.moveaxis(np.indices(tissue.shape), 0, -1) @ case.grid.affine[0, :3]
+    side = np.sign(x_mm - x_mm[tissue].mean())
+    delayed = tissue & (truth["tmax"] > 6)
+    affected = np.sign(side[delayed].sum())
+    reference = np.median(truth["cbf"][tissue & (side == -affected) & (truth["tmax"] < 4)])
+    core_ml = (delayed & (truth["cbf"] < 0.3 * reference)).sum() * case.grid.voxel_volume_ml
+    assert row["core_ml"] == pytest.approx(core_ml, rel=0.1)  # the plane between the hemispheres may be tilted
+    assert row["core_ml"] > 3
+    severe = (tissue & (truth["tmax"] > 10)).sum() / delayed.sum()
+    assert row["hir"] == row["found_hir"] == pytest.approx(severe, abs=1e-4)
+    assert row["core dice"] == 1.0
+    assert row["found_core_ml"] == row["core_ml"]
+
+
+def test_half_of_the_core_gives_half_of_its_volume_and_a_dice_of_two_thirds(examination: Examination) -> None:
+    maps = _true_maps(examination)
+    whole = reading_agreement(maps, examination.case)
+    low = torch.nonzero(maps.tissue & (maps.tmax > 6) & (maps.cbf < 0.3 * 100))
+    maps.tmax[tuple(low[::2].T)] = 5.0
+    row = reading_agreement(maps, examination.case)
+    share = row["found_core_ml"] / whole["core_ml"]
+    assert 0.4 < share < 0.6
+    assert row["core dice"] == pytest.approx(2 * share / (1 + share), abs=2e-3)
+
+
+def test_calibrated_deviations_hold_two_thirds_of_the_errors(examination: Examination) -> None:
+    maps = _true_maps(examination)
+    assert calibration(maps, examination.case) == {}
+    maps.cbf_sd = torch.full_like(maps.cbf, 3.0)
+    maps.cbf = maps.cbf + 3.0 * torch.randn(maps.cbf.shape, generator=torch.Generator().manual_seed(0))
+    assert calibration(maps, examination.case)["cbf within sd"] == pytest.approx(0.6827, abs=0.02)
+
+
+def test_page_tells_errors_of_core_and_ratio_and_what_is_withheld() -> None:
+    base = {"slices": 2, "skull": "True", "bolus_hu": 300, "arterial share": 1, "arrival error s": 0}
+    base |= {"delayed_ml": 20.0, "found_delayed_ml": 20.0, "aif area ratio": 1}
+    some = [
+        base | {"seed": 0, "core_ml": 10.0, "found_core_ml": 14.0, "core dice": 0.8, "hir": 0.5, "found_hir": 0.3},
+        base | {"seed": 1, "core_ml": 0.0, "found_core_ml": 10.0, "hir": 0.2, "found_hir": 0.1},
+        base | {"seed": 2, "core_ml": 5.0, "hir": 0.2},
+    ]
+    rows = [{key: str(value) for key, value in row.items()} for row in some]
+    page = perfusion_page(rows, "a command", "abc", "a machine", "a.png", "cases.csv")
+    assert "| core, absolute error (ml) | 2 | 7.0 | 7.0 (5.5 to 8.5) | ≤ 6 | 50% |" in page
+    assert "| core, Dice (true cores of 1 ml and more) | 1 | 0.80 |" in page
+    assert "| hypoperfusion intensity ratio, absolute error | 2 | 0.15 | 0.15 (0.12 to 0.18) | ≤ 0.15 | 50% |" in page
+    assert "errs by +7.0 ml in the mean, of 5.0 ml" in page
+    assert "withhold 1 cores and 1 ratios" in page
+
+
+def test_slices_of_eight_frames_are_rolled_and_the_others_stay() -> None:
+    series = torch.rand(30, 4, 4, 3)
+    result = rolled(series, np.random.default_rng(0))
+    changed = [frame for frame in range(30) if not torch.equal(result[frame], series[frame])]
+    assert len(changed) == 8
+    assert torch.equal(result[changed][..., 1:], series[changed][..., :-1])
 
 
 def test_five_frames_move_and_the_others_stay() -> None:
