@@ -1,16 +1,30 @@
-"""Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading."""
+"""Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading.
 
-from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
-from .brain import brain_mask
-from .deconvolution import PerfusionMaps, deconvolve
-from .maps import PerfusionVolumes, perfusion_maps
-from .motion import correct_motion
-from .quality import QualityLimits, QualityWarning, check_quality
-from .reading import Reading, ReadingThresholds, read_maps
-from .transform import PerfusionMapsd
+Names are imported when they are first used, so that the command's ``--help`` needs neither torch nor MONAI.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
+    from .brain import brain_mask
+    from .cautions import Caution
+    from .deconvolution import PerfusionMaps, deconvolve
+    from .intervals import MapErrors
+    from .maps import PerfusionVolumes, perfusion_maps
+    from .motion import correct_motion
+    from .quality import QualityLimits, QualityWarning, check_quality
+    from .reading import Reading, read_maps
+    from .thresholds import ReadingThresholds
+    from .transform import PerfusionMapsd
 
 __all__ = [
     "ArterialInput",
+    "Caution",
+    "MapErrors",
     "PerfusionMaps",
     "PerfusionMapsd",
     "PerfusionVolumes",
@@ -27,3 +41,23 @@ __all__ = [
     "perfusion_maps",
     "read_maps",
 ]
+_HOMES = {
+    "arterial_input": ("ArterialInput", "find_arterial_input", "given_arterial_input"),
+    "brain": ("brain_mask",),
+    "cautions": ("Caution",),
+    "deconvolution": ("PerfusionMaps", "deconvolve"),
+    "intervals": ("MapErrors",),
+    "maps": ("PerfusionVolumes", "perfusion_maps"),
+    "motion": ("correct_motion",),
+    "quality": ("QualityLimits", "QualityWarning", "check_quality"),
+    "reading": ("Reading", "read_maps"),
+    "thresholds": ("ReadingThresholds",),
+    "transform": ("PerfusionMapsd",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
