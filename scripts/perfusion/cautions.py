@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from .thresholds import ReadingThresholds
 
+_LESSER = "of the tissue of the less affected side"
+
 
 @dataclass(frozen=True)
 class Caution:
@@ -59,12 +61,10 @@ def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
         found.append(Caution("implausible_reference", pattern.reference_cbf, bound, "ml/100 g/min", text))
     if lesser > limits.implausible_share:
         text = "most tissue of both sides is delayed, as outside a brain or with a wrong arterial curve: no flags"
-        found.append(Caution("implausible_delay", lesser, limits.implausible_share, "of the tissue of the less affected side", text, True))
+        found.append(Caution("implausible_delay", lesser, limits.implausible_share, _LESSER, text, True))
     elif lesser > limits.bilateral_share:
-        text = (
-            f"both sides are delayed, the other by {share:.0%}: stenoses, low output or a late arterial curve"
-        )
-        found.append(Caution("bilateral_delay", lesser, limits.bilateral_share, "of the tissue of the less affected side", text))
+        text = f"both sides are delayed, the other by {share:.0%}: stenoses, low output or a late arterial curve"
+        found.append(Caution("bilateral_delay", lesser, limits.bilateral_share, _LESSER, text))
     if (
         pattern.slow_share > limits.carotid_share
         and pattern.relative_cbf > limits.carotid_cbf

@@ -30,16 +30,18 @@ class ReadingThresholds:
     that lies 2 mm further out, about a pixel and a half of a usual map, already makes it half as large again."""
     normal_ml: float = 10.0
     """Normal tissue below which there is no reference. A choice: some 1,500 voxels of 0.9 x 0.9 x 8 mm."""
-    reference_cbf: tuple[float, float] = (20.0, 90.0)
-    """Plausible flow of normal tissue, ml/100 g/min: below 20 tissue does not work (Astrup et al., Stroke 1981;12:723);
-    90 is three standard deviations above the flow of gray matter (54.5 +- 12.3, Leenders et al., Brain 1990;113:27)."""
+    reference_cbf: tuple[float, float] = (15.0, 90.0)
+    """Plausible flow of normal tissue, ml/100 g/min: white matter alone has 22.2 +- 4.9
+    and gray matter 54.5 +- 12.3 (Leenders et al., Brain 1990;113:27), and below 20 tissue does not work (Astrup et al.,
+    Stroke 1981;12:723). That leaves 1.5 and 3 standard deviations; a choice."""
     implausible_share: float = 0.5
     """Delayed part of both sides above which this is no stroke. A choice."""
     bilateral_share: float = 0.1
     """Delayed part of the less affected side above which the delay counts as bilateral. A choice."""
-    carotid_share: float = 0.5
-    """Part of the affected side with Tmax above `normal_s`, from which it may be the carotid's territory. A choice."""
-    carotid_cbf: float = 0.75
+    carotid_share: float = 0.6
+    """Part of the affected side with Tmax above `normal_s`, from which it may be the carotid's territory. A choice:
+    about half of a hemisphere belongs to the middle cerebral artery, and about three quarters to the carotid."""
+    carotid_cbf: float = 0.8
     """Relative flow of delayed tissue above which it is delayed rather than starved. A choice: Tmax is lengthened by
     the delay of a stenosed artery alone (Calamante et al., Stroke 2010;41:1169)."""
     carotid_cbv: float = 0.9
