@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -34,7 +34,7 @@ MAPS = (
 _COLORS = {"core": "#FF6A13", "delay": "#56B4E9", "AIF": "#F0E442", "VOF": "#CC79A7"}  # after Okabe and Ito 2008
 _RAINBOW = "turbo"
 _MOST_SLICES = 6
-_GRAY_WINDOW_HU = (0.0, 80.0)
+_GRAY_HU = (0.0, 80.0)
 _CELL_INCH = 1.75  # height
 _TEXT_INCH, _BAR_INCH, _LABEL_INCH = 4.6, 0.75, 0.35
 _DPI = 110
@@ -72,14 +72,14 @@ def write_panel(
     nothing = core & False
     lesion = (core, delayed) if reading.side != "none" else (nothing, nothing)
     view = view_of(maps.brain, *lesion, affine, _MOST_SLICES)
-    n_rows, n_columns = len(MAPS) + 2, len(view.slices)
-    shape = view.cells(maps.brain).shape
-    aspect = shape[1] * view.pixel_mm[1] / (shape[0] * view.pixel_mm[0])
-    left_inch = n_columns * _CELL_INCH * aspect + _BAR_INCH + _LABEL_INCH
-    height_inch = n_rows * _CELL_INCH + 0.75
+    height, width = view.strip(maps.brain).shape
+    aspect = width * view.pixel_mm[1] / (height * view.pixel_mm[0])
+    left_inch = _CELL_INCH * aspect + _BAR_INCH + _LABEL_INCH
+    height_inch = (len(MAPS) + 2) * _CELL_INCH + 0.75
     figure = Figure(figsize=(left_inch + _TEXT_INCH, height_inch), facecolor="black")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(left_inch, _TEXT_INCH), wspace=0)
+    halves = figure.add_gridspec(1, 2, width_ratios=(left_inch, _TEXT_INCH), left=0, right=1, top=1, bottom=0, wspace=0)
+    left, right = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
     _draw_slices(left, maps, core, delayed, view, left_inch, height_inch)
     _write_reading(right, maps, reading, title, warnings, thresholds or ReadingThresholds())
     with atomic_path(path) as temporary:
@@ -95,75 +95,54 @@ def _draw_slices(
     width_inch: float,
     height_inch: float,
 ) -> None:
-    rows = len(MAPS) + 2
+    """Each row is one picture of all slices next to each other."""
     axes = figure.subplots(
-        rows,
-        len(view.slices),
-        squeeze=False,
+        len(MAPS) + 2,
         gridspec_kw={
             "left": _LABEL_INCH / width_inch,
             "right": 1 - _BAR_INCH / width_inch,
             "top": 1 - 0.45 / height_inch,
             "bottom": 0.1 / height_inch,
-            "wspace": 0.02,
             "hspace": 0.02,
         },
     )
-    brain, unenhanced = view.cells(maps.brain), view.cells(maps.baseline)
-    masks = {"core": view.cells(core), "delay": view.cells(delayed)}
-    vessels = {"AIF": view.cells(maps.arterial.aif_mask), "VOF": view.cells(maps.arterial.vof_mask)}
     aspect = view.pixel_mm[0] / view.pixel_mm[1]
-    for row, name in enumerate(("CT", *(title for _, title, *_ in MAPS), "core and penumbra")):
-        axes[row, 0].set_ylabel(name, color="white", fontsize=9)
-    for column, label in enumerate(view.labels):
-        axes[0, column].set_title(f"slice {label}", color="white", fontsize=8, pad=3)
-        for axis in (axes[0, column], axes[-1, column]):
-            axis.imshow(
-                unenhanced[..., column], cmap="gray", vmin=_GRAY_WINDOW_HU[0], vmax=_GRAY_WINDOW_HU[1], aspect=aspect
-            )
-        _outline(axes[0, column], {name: mask[..., column] for name, mask in masks.items()})
-        _mark(axes[0, column], {name: mask[..., column] for name, mask in vessels.items()})
-        _fill(axes[-1, column], masks["core"][..., column], masks["delay"][..., column], aspect)
-        for row, (name, *_, top) in enumerate(MAPS, start=1):
-            shown = np.ma.masked_where(~brain[..., column], view.cells(getattr(maps, name))[..., column])
-            axes[row, column].imshow(shown, cmap=_RAINBOW, vmin=0, vmax=top, aspect=aspect)
-    for axis in axes.reshape(-1):
+    for axis, title in zip(axes, ("CT", *(title for _, title, *_ in MAPS), "core and penumbra"), strict=True):
         axis.set_facecolor("black")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    for row in range(rows):  # radiological view
-        for axis, x, letter in ((axes[row, 0], 0.03, "R"), (axes[row, -1], 0.97, "L")):
+        axis.set_ylabel(title, color="white", fontsize=10)
+        for x, letter, align in ((0.004, "R", "left"), (0.996, "L", "right")):  # radiological view
             axis.text(
-                x, 0.97, letter, color="white", fontsize=10, fontweight="bold", va="top",
-                ha="left" if letter == "R" else "right", transform=axis.transAxes,
-            )  # fmt: skip
-    for row, (_, title, unit, top) in enumerate(MAPS, start=1):
-        _color_bar(figure, axes[row, -1], Normalize(0, top), _RAINBOW, f"{title} [{unit}]", width_inch)
-    _color_bar(figure, axes[0, -1], Normalize(*_GRAY_WINDOW_HU), "gray", "CT [HU]", width_inch)
-
-
-def _outline(axis: Axes, masks: dict[str, NDArray]) -> None:
+                x, 0.98, letter, color="white", fontsize=11, weight="bold", va="top", ha=align, transform=axis.transAxes
+            )
+    for axis in (axes[0], axes[-1]):
+        axis.imshow(view.strip(maps.baseline), cmap="gray", vmin=_GRAY_HU[0], vmax=_GRAY_HU[1], aspect=aspect)
+    for column, label in enumerate(view.labels):
+        place = (column + 0.5) / len(view.labels)
+        axes[0].text(place, 1.02, f"slice {label}", color="white", fontsize=9, ha="center", transform=axes[0].transAxes)
+    strips = {"core": view.strip(core), "delay": view.strip(delayed)}
     for name in ("delay", "core"):  # the core on top
-        if masks[name].any():
-            axis.contour(masks[name], levels=[0.5], colors=_COLORS[name], linewidths=1.0)
-
-
-def _mark(axis: Axes, vessels: dict[str, NDArray]) -> None:
-    for name, mask in vessels.items():
-        rows, places = np.nonzero(mask)
-        axis.scatter(places, rows, s=9, color=_COLORS[name], marker="s" if name == "AIF" else "^", linewidths=0)
+        if strips[name].any():
+            axes[0].contour(strips[name], levels=[0.5], colors=_COLORS[name], linewidths=1.0)
+    for name, mask, marker in (("AIF", maps.arterial.aif_mask, "s"), ("VOF", maps.arterial.vof_mask, "^")):
+        rows, places = np.nonzero(view.strip(mask))
+        axes[0].scatter(places, rows, s=9, color=_COLORS[name], marker=marker, linewidths=0)
+    _fill(axes[-1], strips["core"], strips["delay"], aspect)
+    empty = ~view.strip(maps.brain) | (view.strip(maps.cbf) == 0)
+    for axis, (name, title, unit, top) in zip(axes[1:], MAPS, strict=False):
+        shown = np.ma.masked_where(empty, view.strip(getattr(maps, name)))
+        axis.imshow(shown, cmap=_RAINBOW, vmin=0, vmax=top, aspect=aspect)
+        _color_bar(figure, axis, Normalize(0, top), _RAINBOW, f"{title} [{unit}]", width_inch)
+    _color_bar(figure, axes[0], Normalize(*_GRAY_HU), "gray", "CT [HU]", width_inch)
 
 
 def _fill(axis: Axes, core: NDArray, delayed: NDArray, aspect: float) -> None:
     """The core and what of the delay lies outside it, each filled."""
     layer = np.zeros((*core.shape, 4))
     for mask, name, opacity in ((delayed & ~core, "delay", 0.55), (core, "core", 0.8)):
-        layer[mask] = [*_rgb(_COLORS[name]), opacity]
+        layer[mask] = to_rgba(_COLORS[name], opacity)
     axis.imshow(layer, aspect=aspect)
-
-
-def _rgb(color: str) -> list[float]:
-    return [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
 
 
 def _color_bar(figure: SubFigure, axis: Axes, scale: Normalize, colors: str, label: str, width_inch: float) -> None:
@@ -194,9 +173,9 @@ def _write_reading(
         (title, 13, "white", "bold"),
         (RESEARCH_ONLY, 11, "#F0E442", "bold"),
         ("\n".join(volume_lines(reading, limits)), 12, "white", "normal"),
-        ("(in brackets: interval of 90 %)" if has_intervals else "", 8.5, "0.7", "normal"),
+        ("(in brackets: interval of 90 %)" if has_intervals else "", 9, "0.7", "normal"),
         ("\n".join(flag_lines(reading)), 12, "white", "normal"),
-        ("DAWN also asks for age and NIHSS; both trials for an occluded artery", 8.5, "0.7", "normal"),
+        ("DAWN also asks for age and NIHSS,\nboth trials for an occluded artery", 9, "0.7", "normal"),
         *((_wrapped(f"Caution: {caution}"), 9.5, "#F0E442", "normal") for caution in reading.cautions),
         *((_wrapped(f"Warning: {warning}"), 9.5, "#FFB000", "normal") for warning in warnings),
     ]

@@ -25,9 +25,10 @@ class View(NamedTuple):
     labels: tuple[int, ...]
     """Their indices in the file."""
 
-    def cells(self, volume: Tensor) -> NDArray:
-        """The shown slices (rows, columns, n) of a volume (H, W, D)."""
-        return radiological(volume, self.affine)[self.rows, self.columns][..., list(self.slices)]
+    def strip(self, volume: Tensor) -> NDArray:
+        """The shown slices of a volume (H, W, D), next to each other: (rows, slices x columns)."""
+        cells = radiological(volume, self.affine)[self.rows, self.columns][..., list(self.slices)]
+        return cells.swapaxes(1, 2).reshape(len(cells), -1)
 
 
 def radiological(volume: Tensor, affine: NDArray[np.float64]) -> NDArray:
@@ -46,10 +47,10 @@ def view_of(brain: Tensor, core: Tensor, delayed: Tensor, affine: NDArray[np.flo
     axes = io_orientation(affine)
     size_mm = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(axes[:, 0])]
     inside = radiological(brain, affine)
-    rows = _extent(inside.any(axis=(1, 2)), size_mm[1])
-    columns = _extent(inside.any(axis=(0, 2)), size_mm[0])
+    rows = _extent(np.any(inside, axis=(1, 2)), size_mm[1])
+    columns = _extent(np.any(inside, axis=(0, 2)), size_mm[0])
     areas = [radiological(mask, affine).sum(axis=(0, 1)) for mask in (core, delayed)]
-    slices = choose_slices(*areas, inside.any(axis=(0, 1)), most)
+    slices = choose_slices(areas[0], areas[1], np.any(inside, axis=(0, 1)), most)
     along = int(np.flatnonzero(axes[:, 0] == 2)[0])
     depth = inside.shape[2]
     labels = tuple(index if axes[along, 1] > 0 else depth - 1 - index for index in slices)
@@ -75,7 +76,7 @@ def choose_slices(core: NDArray, delayed: NDArray, brain: NDArray, most: int) ->
     return tuple(int(inside[place]) for place in places)
 
 
-def _extent(inside: NDArray[np.bool_], size_mm: float) -> slice:
+def _extent(inside: NDArray, size_mm: float) -> slice:
     where = np.flatnonzero(inside)
     if not len(where):
         return slice(0, len(inside))

@@ -32,7 +32,7 @@ def flag_lines(reading: Reading) -> list[str]:
 
 def _number(value: float, interval: Interval | None, unit: str = "") -> str:
     if math.isnan(value):
-        return "unknown"
+        return "not known"
     text = _short(value) + (f" ({_short(interval[0])}-{_short(interval[1])})" if interval else "")
     return f"{text} {unit}".strip()
 
