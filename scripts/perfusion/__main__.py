@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # What computes is imported after the arguments are known: `--help` and a mistyped option need no torch.
-METHODS = ("ssvd", "bcsvd", "osvd")
+METHODS = ("osvd", "bcsvd", "ssvd")
 DEFAULT_SMOOTHING_MM = 3.5
 
 
