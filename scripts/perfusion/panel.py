@@ -38,7 +38,7 @@ _GRAY_HU = (0.0, 80.0)
 _CELL_INCH = 1.75  # height
 _TEXT_INCH, _BAR_INCH, _LABEL_INCH = 4.6, 0.75, 0.35
 _DPI = 110
-_LINE_LETTERS = 56
+_LINE_LETTERS = 60
 _LEGEND_PT = 75.0
 
 
@@ -164,7 +164,7 @@ def _write_reading(
     limits: ReadingThresholds,
 ) -> None:
     grid = figure.add_gridspec(
-        2, 1, height_ratios=(2.0, 1.0), left=0.13, right=0.96, top=0.985, bottom=0.06, hspace=0.2
+        2, 1, height_ratios=(2.6, 1.0), left=0.13, right=0.96, top=0.985, bottom=0.06, hspace=0.16
     )
     axis = figure.add_subplot(grid[0])
     axis.axis("off")
@@ -175,18 +175,17 @@ def _write_reading(
         ("\n".join(volume_lines(reading, limits)), 12, "white", "normal"),
         ("(in brackets: interval of 90 %)" if has_intervals else "", 9, "0.7", "normal"),
         ("\n".join(flag_lines(reading)), 12, "white", "normal"),
-        ("DAWN also asks for age and NIHSS,\nboth trials for an occluded artery", 9, "0.7", "normal"),
-        *((_wrapped(f"Caution: {caution}"), 9.5, "#F0E442", "normal") for caution in reading.cautions),
-        *((_wrapped(f"Warning: {warning}"), 9.5, "#FFB000", "normal") for warning in warnings),
+        ("both ask for an occluded artery, DAWN for age and NIHSS, too", 9, "0.7", "normal"),
+        *((_wrapped(f"Caution: {caution}"), 9, "#F0E442", "normal") for caution in reading.cautions),
+        *((_wrapped(f"Warning: {warning}"), 9, "#FFB000", "normal") for warning in warnings),
     ]
     y = 1.0
     height_pt = axis.get_position().height * figure.bbox.height / figure.figure.dpi * 72
-    for text, size, color, weight in blocks:
-        if not text:
-            continue
+    blocks = [block for block in blocks if block[0]]
+    for index, (text, size, color, weight) in enumerate(blocks):
         below = y - (1.42 * size * (text.count("\n") + 1) + 6) / height_pt
         if below < _LEGEND_PT / height_pt:
-            axis.text(0, y, "and more, see summary.json", fontsize=8.5, color="white", va="top")
+            axis.text(0, y, f"and {len(blocks) - index} more, see summary.json", fontsize=8.5, color="white", va="top")
             break
         axis.text(0, y, text, fontsize=size, color=color, weight=weight, va="top", linespacing=1.35)
         y = below

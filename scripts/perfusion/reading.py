@@ -38,7 +38,7 @@ class Reading:
     """Hypoperfusion over core; infinite without a core, NaN for little hypoperfusion or without a reference."""
     mismatch_ratio_interval: Interval | None
     hypoperfusion_intensity_ratio: float
-    """Volume of Tmax > 10 s over that of Tmax > 6 s; NaN for little hypoperfusion."""
+    """Volume of Tmax > 10 s over that of Tmax > 6 s; NaN for little hypoperfusion or without a reference."""
     cbv_index: float
     """Mean CBV within the hypoperfusion over that of normal tissue of the other side (Arenillas et al., JCBFM 2018);
     NaN for little hypoperfusion or without a reference."""
@@ -113,7 +113,7 @@ def read_maps(
         _pattern(cbf, cbv, tmax, tissue, regions, normal_ml, (reference_cbf, reference_cbv), limits), limits
     )
     withheld = next((caution.text for caution in cautions if caution.withholds), None)
-    enough = delayed_ml >= limits.ratio_ml
+    enough = known and delayed_ml >= limits.ratio_ml
     reading = Reading(
         side=regions.side,
         core_ml=core_ml,

@@ -9,8 +9,7 @@ from .reading import Reading
 from .thresholds import ReadingThresholds
 
 RESEARCH_ONLY = "RESEARCH ONLY - not for diagnosis"
-_FLAGS = {"defuse3": "DEFUSE 3", "dawn_a": "DAWN A", "dawn_b": "DAWN B", "dawn_c": "DAWN C"}
-_ANSWERS = {True: "met", False: "not met", None: "cannot be told"}
+_ANSWERS = {True: "met", False: "not met", None: "unknown"}
 
 
 def volume_lines(reading: Reading, limits: ReadingThresholds) -> list[str]:
@@ -26,13 +25,16 @@ def volume_lines(reading: Reading, limits: ReadingThresholds) -> list[str]:
 
 
 def flag_lines(reading: Reading) -> list[str]:
-    """One line for each trial's flag."""
-    return [f"{_FLAGS[name]} {_ANSWERS[flag['met']]}" for name, flag in reading.flags.items()]
+    """One line for each trial; where a flag is met in spite of a caution, the caution is pointed at."""
+    answers = {name: _ANSWERS[flag["met"]] for name, flag in reading.flags.items()}
+    groups = ", ".join(f"{name[-1].upper()} {answer}" for name, answer in answers.items() if name.startswith("dawn_"))
+    doubtful = " (see caution)" if reading.cautions and True in (flag["met"] for flag in reading.flags.values()) else ""
+    return [f"DEFUSE 3 {answers['defuse3']}{doubtful}", f"DAWN {groups}{doubtful}"]
 
 
 def _number(value: float, interval: Interval | None, unit: str = "") -> str:
     if math.isnan(value):
-        return "not known"
+        return "unknown"
     text = _short(value) + (f" ({_short(interval[0])}-{_short(interval[1])})" if interval else "")
     return f"{text} {unit}".strip()
 

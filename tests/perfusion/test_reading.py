@@ -54,6 +54,7 @@ def test_no_normal_tissue_is_not_read_as_no_core() -> None:
     assert math.isnan(reading.mismatch_ml)
     assert math.isnan(reading.mismatch_ratio)
     assert math.isnan(reading.cbv_index)
+    assert math.isnan(reading.hypoperfusion_intensity_ratio)
     assert met(reading) == [None] * 4
     assert set(cautions(reading)) == {"no_reference", "implausible_delay"}
     assert reading.tmax_ml["6"] == pytest.approx(640)
