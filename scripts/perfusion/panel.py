@@ -1,114 +1,234 @@
-"""A picture of an examination: maps in the colours clinicians know, arterial voxels, and the curves."""
+"""The picture of an examination: its slices, what was found on them, the curves, and the reading in words."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgba
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..io.atomic import atomic_path
 from .maps import PerfusionVolumes
+from .reading import Reading
+from .thresholds import ReadingThresholds
+from .views import View, view_of
+from .wording import RESEARCH_ONLY, flag_lines, volume_lines
 
-#: Name, title, unit and upper end of each map. Perfusion software shows flow, volume and times in rainbow colours.
+#: Name, title, unit and upper end of each map. Perfusion software shows flow, volume and times in rainbow colors.
 MAPS = (
     ("cbf", "CBF", "ml/100 g/min", 80.0),
     ("cbv", "CBV", "ml/100 g", 6.0),
     ("mtt", "MTT", "s", 15.0),
     ("tmax", "Tmax", "s", 12.0),
 )
+_COLORS = {"core": "#FF6A13", "delay": "#56B4E9", "AIF": "#F0E442", "VOF": "#CC79A7"}  # after Okabe and Ito 2008
+_RAINBOW = "turbo"
 _MOST_SLICES = 6
-_GREY_WINDOW_HU = (0.0, 80.0)
+_GRAY_HU = (0.0, 80.0)
+_CELL_INCH = 1.75  # height
+_TEXT_INCH, _BAR_INCH, _LABEL_INCH = 4.6, 0.75, 0.35
+_DPI = 110
+_LINE_LETTERS = 60
+_LEGEND_PT = 75.0
 
 
 def write_panel(
-    path: Path, maps: PerfusionVolumes, core: Tensor, delayed: Tensor, affine: NDArray[np.float64], title: str
+    path: Path,
+    maps: PerfusionVolumes,
+    reading: Reading,
+    core: Tensor,
+    delayed: Tensor,
+    affine: NDArray[np.float64],
+    title: str,
+    warnings: Sequence[str] = (),
+    thresholds: ReadingThresholds | None = None,
 ) -> None:
-    """Draw slices of the maps with colour bars, core and delay outlined, and the arterial and venous curves.
+    """Draw up to six slices (columns) of the CT and the maps (rows), and beside them the reading and the curves.
+
+    Slices are shown as radiologists look at them: the patient's front on top and right on the left, cropped to the
+    brain, all at one scale; those with most core and delay, evenly spaced ones where no side is affected.
 
     Args:
         path: the PNG file.
         maps: what `perfusion_maps` returned.
+        reading: what `read_maps` returned, as the two masks.
         core: boolean (H, W, D).
         delayed: boolean (H, W, D).
-        affine: voxel indices to mm (RAS+); slices are shown with the patient's front on top and right on the left.
+        affine: voxel indices to mm (RAS+).
         title: text above the picture.
+        warnings: those of the quality control, in words.
+        thresholds: those of the reading, the defaults if None.
     """
-    n_slices = maps.brain.shape[2]
-    shown = np.unique(np.linspace(0, n_slices - 1, min(n_slices, _MOST_SLICES)).round().astype(int))
-    columns = len(shown)
-    figure = Figure(figsize=(2.1 * columns + 2.2, 2.1 * (len(MAPS) + 1) + 2.4), facecolor="black", layout="constrained")
+    nothing = core & False
+    lesion = (core, delayed) if reading.side != "none" else (nothing, nothing)
+    view = view_of(maps.brain, *lesion, affine, _MOST_SLICES)
+    height, width = view.strip(maps.brain).shape
+    aspect = width * view.pixel_mm[1] / (height * view.pixel_mm[0])
+    left_inch = _CELL_INCH * aspect + _BAR_INCH + _LABEL_INCH
+    height_inch = (len(MAPS) + 2) * _CELL_INCH + 0.75
+    figure = Figure(figsize=(left_inch + _TEXT_INCH, height_inch), facecolor="black")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(MAPS) + 2, columns, height_ratios=[1] * (len(MAPS) + 1) + [1.1])
-    figure.suptitle(title, color="white", fontsize=11)
-    axes = np.array(
-        [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(len(MAPS) + 1)]
-    )
-    views = {name: _view(getattr(maps, name), affine) for name, *_ in MAPS}
-    brain = _view(maps.brain, affine)
-    marks = {name: _view(mask, affine) for name, mask in (("core", core), ("delay", delayed))}
-    vessels = {"AIF": _view(maps.arterial.aif_mask, affine), "VOF": _view(maps.arterial.vof_mask, affine)}
-    colours = {"core": "magenta", "delay": "lime", "AIF": "red", "VOF": "deepskyblue"}
-    for column, index in enumerate(shown):
-        axis = axes[0, column]
-        axis.imshow(
-            _view(maps.baseline, affine)[..., index], cmap="gray", vmin=_GREY_WINDOW_HU[0], vmax=_GREY_WINDOW_HU[1]
-        )
-        for name, mask in marks.items():
-            if mask[..., index].any():
-                axis.contour(mask[..., index], levels=[0.5], colors=colours[name], linewidths=0.8)
-        for name, mask in vessels.items():
-            rows, places = np.nonzero(mask[..., index])
-            axis.scatter(places, rows, s=6, color=colours[name], marker="s", linewidths=0)
-        axis.set_title(f"slice {index}", color="white", fontsize=8)
-        for row, (name, label, unit, top) in enumerate(MAPS, start=1):
-            axis = axes[row, column]
-            image = axis.imshow(
-                np.ma.masked_where(~brain[..., index], views[name][..., index]), cmap="jet", vmin=0, vmax=top
-            )
-            if column == columns - 1:
-                bar = figure.colorbar(image, ax=axes[row, :].tolist(), fraction=0.03, pad=0.01)
-                bar.set_label(f"{label} [{unit}]", color="white", fontsize=8)
-                bar.ax.tick_params(colors="white", labelsize=7)
-    for axis in axes.reshape(-1):
-        axis.set_facecolor("black")
-        axis.set_xticks([])
-        axis.set_yticks([])
-    _draw_curves(figure.add_subplot(grid[-1, :]), maps, colours)
+    halves = figure.add_gridspec(1, 2, width_ratios=(left_inch, _TEXT_INCH), left=0, right=1, top=1, bottom=0, wspace=0)
+    left, right = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
+    _draw_slices(left, maps, core, delayed, view, left_inch, height_inch)
+    _write_reading(right, maps, reading, title, warnings, thresholds or ReadingThresholds())
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, facecolor="black", format="png")
+        figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
 
 
-def _draw_curves(axis: Axes, maps: PerfusionVolumes, colours: dict[str, str]) -> None:
+def _draw_slices(
+    figure: SubFigure,
+    maps: PerfusionVolumes,
+    core: Tensor,
+    delayed: Tensor,
+    view: View,
+    width_inch: float,
+    height_inch: float,
+) -> None:
+    """Each row is one picture of all slices next to each other."""
+    axes = figure.subplots(
+        len(MAPS) + 2,
+        gridspec_kw={
+            "left": _LABEL_INCH / width_inch,
+            "right": 1 - _BAR_INCH / width_inch,
+            "top": 1 - 0.45 / height_inch,
+            "bottom": 0.1 / height_inch,
+            "hspace": 0.02,
+        },
+    )
+    aspect = view.pixel_mm[0] / view.pixel_mm[1]
+    for axis, title in zip(axes, ("CT", *(title for _, title, *_ in MAPS), "core and penumbra"), strict=True):
+        axis.set_facecolor("black")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.set_ylabel(title, color="white", fontsize=10)
+        for x, letter, align in ((0.004, "R", "left"), (0.996, "L", "right")):  # radiological view
+            axis.text(
+                x, 0.98, letter, color="white", fontsize=11, weight="bold", va="top", ha=align, transform=axis.transAxes
+            )
+    for axis in (axes[0], axes[-1]):
+        axis.imshow(view.strip(maps.baseline), cmap="gray", vmin=_GRAY_HU[0], vmax=_GRAY_HU[1], aspect=aspect)
+    for column, label in enumerate(view.labels):
+        place = (column + 0.5) / len(view.labels)
+        axes[0].text(place, 1.02, f"slice {label}", color="white", fontsize=9, ha="center", transform=axes[0].transAxes)
+    strips = {"core": view.strip(core), "delay": view.strip(delayed)}
+    for name in ("delay", "core"):  # the core on top
+        if strips[name].any():
+            axes[0].contour(strips[name], levels=[0.5], colors=_COLORS[name], linewidths=1.0)
+    for name, mask, marker in (("AIF", maps.arterial.aif_mask, "s"), ("VOF", maps.arterial.vof_mask, "^")):
+        rows, places = np.nonzero(view.strip(mask))
+        axes[0].scatter(places, rows, s=9, color=_COLORS[name], marker=marker, linewidths=0)
+    _fill(axes[-1], strips["core"], strips["delay"], aspect)
+    empty = ~view.strip(maps.brain) | (view.strip(maps.cbf) == 0)
+    for axis, (name, title, unit, top) in zip(axes[1:], MAPS, strict=False):
+        shown = np.ma.masked_where(empty, view.strip(getattr(maps, name)))
+        axis.imshow(shown, cmap=_RAINBOW, vmin=0, vmax=top, aspect=aspect)
+        _color_bar(figure, axis, Normalize(0, top), _RAINBOW, f"{title} [{unit}]", width_inch)
+    _color_bar(figure, axes[0], Normalize(*_GRAY_HU), "gray", "CT [HU]", width_inch)
+
+
+def _fill(axis: Axes, core: NDArray, delayed: NDArray, aspect: float) -> None:
+    """The core and what of the delay lies outside it, each filled."""
+    layer = np.zeros((*core.shape, 4))
+    for mask, name, opacity in ((delayed & ~core, "delay", 0.55), (core, "core", 0.8)):
+        layer[mask] = to_rgba(_COLORS[name], opacity)
+    axis.imshow(layer, aspect=aspect)
+
+
+def _color_bar(figure: SubFigure, axis: Axes, scale: Normalize, colors: str, label: str, width_inch: float) -> None:
+    place = axis.get_position()
+    left, width = place.x1 + 0.06 / width_inch, 0.1 / width_inch
+    bar_axis = figure.add_axes((left, place.y0 + 0.06 * place.height, width, 0.88 * place.height))
+    bar = figure.colorbar(ScalarMappable(scale, colors), cax=bar_axis)
+    bar.set_label(label, color="white", fontsize=8)
+    bar.ax.tick_params(colors="white", labelsize=7)
+    bar.outline.set_visible(False)
+
+
+def _write_reading(
+    figure: SubFigure,
+    maps: PerfusionVolumes,
+    reading: Reading,
+    title: str,
+    warnings: Sequence[str],
+    limits: ReadingThresholds,
+) -> None:
+    grid = figure.add_gridspec(
+        2, 1, height_ratios=(2.6, 1.0), left=0.13, right=0.96, top=0.985, bottom=0.06, hspace=0.16
+    )
+    axis = figure.add_subplot(grid[0])
+    axis.axis("off")
+    has_intervals = reading.core_ml_interval is not None
+    blocks = [
+        (title, 13, "white", "bold"),
+        (RESEARCH_ONLY, 11, "#F0E442", "bold"),
+        ("\n".join(volume_lines(reading, limits)), 12, "white", "normal"),
+        ("(in brackets: interval of 90 %)" if has_intervals else "", 9, "0.7", "normal"),
+        ("\n".join(flag_lines(reading)), 12, "white", "normal"),
+        ("both ask for an occluded artery, DAWN for age and NIHSS, too", 9, "0.7", "normal"),
+        *((_wrapped(f"Caution: {caution}"), 9, "#F0E442", "normal") for caution in reading.cautions),
+        *((_wrapped(f"Warning: {warning}"), 9, "#FFB000", "normal") for warning in warnings),
+    ]
+    y = 1.0
+    height_pt = axis.get_position().height * figure.bbox.height / figure.figure.dpi * 72
+    blocks = [block for block in blocks if block[0]]
+    for index, (text, size, color, weight) in enumerate(blocks):
+        below = y - (1.42 * size * (text.count("\n") + 1) + 6) / height_pt
+        if below < _LEGEND_PT / height_pt:
+            axis.text(0, y, f"and {len(blocks) - index} more, see summary.json", fontsize=8.5, color="white", va="top")
+            break
+        axis.text(0, y, text, fontsize=size, color=color, weight=weight, va="top", linespacing=1.35)
+        y = below
+    _legend(axis, limits)
+    _draw_curves(figure.add_subplot(grid[1]), maps)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text.replace("_", " "), _LINE_LETTERS)
+
+
+def _legend(axis: Axes, limits: ReadingThresholds) -> None:
+    handles = (
+        Patch(color=_COLORS["core"], label=f"core: rCBF < {limits.core_rcbf:.0%}, Tmax > {limits.hypoperfusion_s:g} s"),
+        Patch(color=_COLORS["delay"], label=f"penumbra: other tissue with Tmax > {limits.hypoperfusion_s:g} s"),
+        Line2D([], [], color=_COLORS["AIF"], marker="s", linestyle="", markersize=4, label="arterial voxels (AIF)"),
+        Line2D([], [], color=_COLORS["VOF"], marker="^", linestyle="", markersize=4, label="venous voxels (VOF)"),
+    )
+    axis.legend(handles=handles, loc="lower left", fontsize=8.5, labelcolor="white", frameon=False, borderaxespad=0)
+
+
+def _draw_curves(axis: Axes, maps: PerfusionVolumes) -> None:
     arterial = maps.arterial
     time_s = np.arange(len(arterial.aif_hu)) * maps.dt_s
-    for name, curve in (("AIF", arterial.aif_hu / arterial.scale), ("VOF", arterial.vof_hu)):
-        axis.plot(time_s, curve.cpu().numpy(), color=colours[name], label=name, linewidth=1.2)
+    curves = [("AIF", "AIF as measured", arterial.aif_hu / arterial.scale, "-"), ("VOF", "VOF", arterial.vof_hu, "-")]
     if arterial.scale > 1:
-        scaled = arterial.aif_hu.cpu().numpy()
-        axis.plot(time_s, scaled, color=colours["AIF"], linestyle=":", label=f"AIF x {arterial.scale:.2f}", linewidth=1)
-    axis.axvspan(0, (maps.n_baseline - 1) * maps.dt_s, color="0.25", label="baseline")
-    for name, text in (("core", "core outlined"), ("delay", "delay outlined")):
-        axis.plot([], [], color=colours[name], label=text)
+        curves.append(("AIF", f"AIF x {arterial.scale:.2f}, as used", arterial.aif_hu, ":"))
+    for color, label, curve, style in curves:
+        axis.plot(time_s, curve.cpu().numpy(), color=_COLORS[color], label=label, linestyle=style, linewidth=1.3)
+    axis.axvspan(0, (maps.n_baseline - 1) * maps.dt_s, color="0.3", label="baseline", linewidth=0)
     axis.set_facecolor("black")
-    axis.tick_params(colors="white", labelsize=7)
-    axis.set_xlabel("time [s]", color="white", fontsize=8)
-    axis.set_ylabel("enhancement [HU]", color="white", fontsize=8)
-    axis.legend(fontsize=7, facecolor="black", labelcolor="white", ncols=3)
-
-
-def _view(volume: Tensor, affine: NDArray[np.float64]) -> NDArray:
-    """Slices as radiologists look at them: rows from front to back, columns from the patient's right to the left."""
-    array = volume.cpu().numpy()
-    direction = affine[:2, :2]
-    if abs(direction[0, 1]) > abs(direction[0, 0]):  # the first axis runs between front and back
-        array, direction = array.swapaxes(0, 1), direction[:, ::-1]
-    if direction[0, 0] > 0:
-        array = array[::-1]
-    if direction[1, 1] > 0:
-        array = array[:, ::-1]
-    return array.swapaxes(0, 1)
+    axis.spines[:].set_color("0.5")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors="white", labelsize=8)
+    axis.set_xlim(0, time_s[-1])
+    axis.set_xlabel("time after the first frame [s]", color="white", fontsize=9)
+    axis.set_ylabel("enhancement [HU]", color="white", fontsize=9)
+    axis.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        fontsize=8,
+        labelcolor="white",
+        frameon=False,
+        ncols=2,
+        borderaxespad=0,
+    )

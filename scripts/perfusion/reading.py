@@ -4,55 +4,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .cautions import Caution, Pattern, find_cautions
+from .flags import mismatch_ratio, trial_flags
+from .hemispheres import right_side
+from .intervals import Interval, MapErrors, volume_intervals
 from .smoothing import Spacing
-
-
-@dataclass(frozen=True)
-class ReadingThresholds:
-    """Thresholds of the reading, with the trials that use them."""
-
-    core_rcbf: float = 0.30
-    """Flow relative to the other side's, which outlines the core best in Campbell et al., Stroke 2011;42:3435; 0.30 is
-    what the trials below took. A published alternative is 0.38 (Cereda et al., J Cereb Blood Flow Metab 2016)."""
-    hypoperfusion_s: float = 6.0
-    """Tmax (Olivot et al., Stroke 2009;40:469)."""
-    further_tmax_s: tuple[float, ...] = (4.0, 8.0, 10.0)
-    """Further volumes of delay."""
-    severe_s: float = 10.0
-    """Tmax of the hypoperfusion intensity ratio (Olivot et al., Stroke 2014;45:1018)."""
-    normal_s: float = 4.0
-    """Tmax below which tissue counts as normal, for the reference of flow and volume."""
-    smallest_ml: float = 1.0
-    """Volume of delay below which no side is affected."""
+from .thresholds import ReadingThresholds
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Volumes in ml and what follows from them; NaN where a quotient has no meaning."""
+    """Volumes in ml and what follows from them; NaN where a number has no meaning, None where an interval has none."""
 
     side: str
     """``left`` or ``right`` of the patient, ``none`` without a lesion."""
     core_ml: float
+    """NaN without a reference."""
+    core_ml_interval: Interval | None
+    """Intervals of 90 %, see `volume_intervals`; None without the maps' standard deviations."""
     tmax_ml: dict[str, float]
     """Volume of tissue with Tmax above each threshold, the key in s."""
+    tmax_ml_interval: dict[str, Interval | None]
+    """Of the hypoperfusion."""
     mismatch_ml: float
+    """Hypoperfusion less core; NaN without a reference."""
+    mismatch_ml_interval: Interval | None
     mismatch_ratio: float
-    """Hypoperfusion over core; infinite without a core."""
+    """Hypoperfusion over core; infinite without a core, NaN for little hypoperfusion or without a reference."""
+    mismatch_ratio_interval: Interval | None
     hypoperfusion_intensity_ratio: float
-    """Volume of Tmax > 10 s over that of Tmax > 6 s."""
+    """Volume of Tmax > 10 s over that of Tmax > 6 s; NaN for little hypoperfusion or without a reference."""
     cbv_index: float
-    """Mean CBV within the hypoperfusion over that of normal tissue of the other side (Arenillas et al., JCBFM 2018)."""
+    """Mean CBV within the hypoperfusion over that of normal tissue of the other side (Arenillas et al., JCBFM 2018);
+    NaN for little hypoperfusion or without a reference."""
     reference_cbf: float
-    """Median flow of normal tissue of the other side, ml/100 g/min."""
+    """Median flow of normal tissue of the other side, ml/100 g/min; NaN where there is too little of it."""
     reference_cbv: float
-    """Mean volume of normal tissue of the other side, ml/100 g."""
+    """Mean volume of normal tissue of the other side, ml/100 g; NaN where there is too little of it."""
+    reference_ml: float
+    """Normal tissue of the other side."""
     flags: dict[str, dict[str, Any]]
-    """Criteria of trials: whether the images meet them, and the numbers used."""
+    """Criteria of trials: whether the images meet them (None: cannot be told), why not, and the numbers used."""
+    cautions: tuple[Caution, ...]
+    """What makes the reading doubtful."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers; NaN and infinity, which JSON lacks, become None and a string."""
@@ -67,12 +66,14 @@ def read_maps(
     affine: Tensor,
     spacing_mm: Spacing,
     thresholds: ReadingThresholds | None = None,
+    errors: MapErrors | None = None,
 ) -> tuple[Reading, Tensor, Tensor]:
     """Read the maps of an examination.
 
-    The plane between the hemispheres passes through the brain's centre, with the tilt at which the mirrored brain
+    The plane between the hemispheres passes through the brain's center, with the tilt at which the mirrored brain
     overlaps itself most. The side with more delayed tissue is the affected one; normal tissue of the
     other is the reference. The core is the tissue within the delay whose flow is below a share of the reference.
+    Without enough normal tissue there is no core, no mismatch and no flag.
 
     Args:
         cbf: (H, W, D), ml/100 g/min.
@@ -82,111 +83,131 @@ def read_maps(
         affine: (4, 4), voxel indices to mm (RAS+), which tells left from right.
         spacing_mm: voxel size along H, W and D.
         thresholds: the defaults if None.
+        errors: standard deviations of the maps, for the intervals; without them there are none.
 
     Returns:
         The reading, and the boolean masks (H, W, D) of core and hypoperfusion.
+
+    Raises:
+        ValueError: the maps differ in shape or are not finite within the tissue.
     """
-    thresholds = thresholds or ReadingThresholds()
+    _check(tissue, cbf=cbf, cbv=cbv, tmax=tmax, **(errors.maps() if errors else {}))
+    limits = thresholds or ReadingThresholds()
     voxel_ml = math.prod(spacing_mm) / 1000
-    delayed = tissue & (tmax > thresholds.hypoperfusion_s)
-    right = right_side(tissue, affine)
-    delayed_ml = {side: float((delayed & half).sum()) * voxel_ml for side, half in (("right", right), ("left", ~right))}
-    side = max(delayed_ml, key=delayed_ml.__getitem__) if sum(delayed_ml.values()) >= thresholds.smallest_ml else "none"
-    other = {"right": ~right, "left": right, "none": torch.ones_like(right)}[side]
-    normal = tissue & other & (tmax < thresholds.normal_s) & (cbf > 0)
-    reference_cbf = float(cbf[normal].median()) if normal.any() else math.nan
-    reference_cbv = float(cbv[normal].mean()) if normal.any() else math.nan
-    core = delayed & (cbf < thresholds.core_rcbf * reference_cbf)
-    if side == "none":
-        core = torch.zeros_like(core)
-
-    def volume(mask: Tensor) -> float:
-        return float(mask.sum()) * voxel_ml
-
-    limits = sorted({thresholds.hypoperfusion_s, thresholds.severe_s, *thresholds.further_tmax_s})
-    core_ml, hypoperfused_ml = volume(core), volume(delayed)
-    ratio = _ratio(hypoperfused_ml, core_ml, empty=math.inf if hypoperfused_ml > 0 else math.nan)
+    regions = _regions(cbf, tmax, tissue, affine, voxel_ml, limits)
+    delayed, normal = regions.delayed, regions.normal
+    normal_ml, delayed_ml = (float(mask.sum()) * voxel_ml for mask in (normal, delayed))
+    known = normal_ml >= limits.normal_ml
+    reference_cbf = float(cbf[normal].median()) if known else math.nan
+    reference_cbv = float(cbv[normal].mean()) if known else math.nan
+    core = delayed & (cbf < limits.core_rcbf * reference_cbf)  # none where the reference is NaN
+    core_ml = float(core.sum()) * voxel_ml if known else math.nan
+    limit_s = sorted({limits.hypoperfusion_s, limits.severe_s, *limits.further_tmax_s})
+    tmax_ml = {f"{limit:g}": float((tissue & (tmax > limit)).sum()) * voxel_ml for limit in limit_s}
+    intervals = None
+    if errors is not None and known:
+        intervals = volume_intervals(
+            cbf, tmax, errors, tissue, normal, spacing_mm, limits.core_rcbf, limits.hypoperfusion_s
+        )
+    cautions = find_cautions(
+        _pattern(cbf, cbv, tmax, tissue, regions, normal_ml, (reference_cbf, reference_cbv), limits), limits
+    )
+    withheld = next((caution.text for caution in cautions if caution.withholds), None)
+    enough = known and delayed_ml >= limits.ratio_ml
     reading = Reading(
-        side=side,
+        side=regions.side,
         core_ml=core_ml,
-        tmax_ml={f"{limit:g}": volume(tissue & (tmax > limit)) for limit in limits},
-        mismatch_ml=hypoperfused_ml - core_ml,
-        mismatch_ratio=ratio,
-        hypoperfusion_intensity_ratio=_ratio(volume(tissue & (tmax > thresholds.severe_s)), hypoperfused_ml),
-        cbv_index=_ratio(float(cbv[delayed].mean()) if delayed.any() else math.nan, reference_cbv),
+        core_ml_interval=intervals and intervals.core_ml,
+        tmax_ml=tmax_ml,
+        tmax_ml_interval={f"{limits.hypoperfusion_s:g}": intervals and intervals.delayed_ml},
+        mismatch_ml=delayed_ml - core_ml,
+        mismatch_ml_interval=intervals and intervals.mismatch_ml,
+        mismatch_ratio=mismatch_ratio(core_ml, delayed_ml) if enough else math.nan,
+        mismatch_ratio_interval=intervals.mismatch_ratio if intervals and enough else None,
+        hypoperfusion_intensity_ratio=tmax_ml[f"{limits.severe_s:g}"] / delayed_ml if enough else math.nan,
+        cbv_index=_ratio(float(cbv[delayed].mean()), reference_cbv) if enough else math.nan,
         reference_cbf=reference_cbf,
         reference_cbv=reference_cbv,
-        flags=_flags(core_ml, hypoperfused_ml - core_ml, ratio),
+        reference_ml=normal_ml,
+        flags=trial_flags(core_ml, delayed_ml, limits.lesion_ml, withheld),
+        cautions=tuple(cautions),
     )
     return reading, core, delayed
 
 
-def right_side(brain: Tensor, affine: Tensor) -> Tensor:
-    """Boolean (H, W, D): the voxels on the patient's right of the plane that mirrors the brain onto itself best.
+class _Regions(NamedTuple):
+    """What the reading compares; boolean (H, W, D)."""
 
-    Few thick slices tell little of the tilt out of their plane, so the plane turns within them, by up to 30 degrees.
-    """
-    index = torch.stack(torch.meshgrid(*(torch.arange(n) for n in brain.shape), indexing="ij"), dim=-1).double()
-    place_mm = index @ affine[:3, :3].double().cpu().T + affine[:3, 3].double().cpu()
-    points = place_mm[brain.cpu()]
-    if not len(points):
-        return torch.zeros_like(brain)
-    centre = points.mean(dim=0)
-    thinned = points[:: max(1, len(points) // _MOST_POINTS)] - centre
-    best = max(_ANGLES_DEG, key=lambda angle_deg: _symmetry(thinned, math.radians(angle_deg)))
-    angle = math.radians(best)
-    offset = (place_mm - centre) @ torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64)
-    return (offset > 0).to(brain.device)
+    side: str
+    affected: Tensor
+    """The half of the affected side; all voxels without one."""
+    other: Tensor
+    """The other half; all voxels without an affected side."""
+    delayed: Tensor
+    normal: Tensor
 
 
-_ANGLES_DEG = tuple(float(angle) for angle in sorted(range(-30, 31, 2), key=abs))
-_CELL_MM = 6.0
-_MOST_POINTS = 100_000  # fewer leave so few in a cell that chance turns the plane by ten degrees
+def _regions(
+    cbf: Tensor, tmax: Tensor, tissue: Tensor, affine: Tensor, voxel_ml: float, limits: ReadingThresholds
+) -> _Regions:
+    delayed = tissue & (tmax > limits.hypoperfusion_s)
+    right = right_side(tissue, affine)
+    n_right, n_all = int((delayed & right).sum()), int(delayed.sum())
+    both = torch.ones_like(right)
+    side, affected, other = ("right", right, ~right) if 2 * n_right >= n_all else ("left", ~right, right)
+    if n_all * voxel_ml < limits.smallest_ml:
+        side, affected, other = "none", both, both
+    return _Regions(side, affected, other, delayed, tissue & other & (tmax < limits.normal_s) & (cbf > 0))
 
 
-def _symmetry(points: Tensor, angle: float) -> float:
-    """Overlap, 0 to 1, of a cloud of points (N, 3) about its centre with its mirror image."""
-    across = points @ torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=points.dtype)
-    along = points @ torch.tensor([-math.sin(angle), math.cos(angle), 0.0], dtype=points.dtype)
-    cells = torch.stack([across, along], dim=1) / _CELL_MM
-    size = int(cells.abs().max().ceil()) + 2
-    column, row = (cells + size).round().long().unbind(dim=1)
-    counts = torch.zeros(2 * size + 1, 2 * size + 1).index_put_((column, row), torch.ones(len(column)), accumulate=True)
-    mirrored = counts.flip(0)
-    return float(torch.minimum(counts, mirrored).sum() / counts.sum())
+def _pattern(
+    cbf: Tensor,
+    cbv: Tensor,
+    tmax: Tensor,
+    tissue: Tensor,
+    regions: _Regions,
+    normal_ml: float,
+    reference: tuple[float, float],
+    limits: ReadingThresholds,
+) -> Pattern:
+    """The numbers that cautions are found by."""
+    side, other = tissue & regions.affected, tissue & regions.other
+    delayed = regions.delayed & regions.affected
+    return Pattern(
+        normal_ml=normal_ml,
+        reference_cbf=reference[0],
+        delayed_share=_share(regions.delayed, side),
+        other_delayed_share=_share(regions.delayed, other),
+        slow_share=_share(tmax >= limits.normal_s, side) if regions.side != "none" else 0.0,
+        relative_cbf=_ratio(float(cbf[delayed].median()) if delayed.any() else math.nan, reference[0]),
+        relative_cbv=_ratio(float(cbv[delayed].mean()), reference[1]),
+    )
 
 
-def _flags(core_ml: float, mismatch_ml: float, ratio: float) -> dict[str, dict[str, Any]]:
-    """Imaging criteria: DEFUSE 3 (Albers et al., NEJM 2018;378:708), cores of DAWN (Nogueira et al., NEJM 2018;378:11).
+def _share(mask: Tensor, of: Tensor) -> float:
+    return float(mask[of].float().mean()) if of.any() else 0.0
 
-    DAWN also asks for age and NIHSS, which images do not tell: each of its groups has its own flag.
-    """
-    return {
-        "defuse3": {
-            "met": core_ml < 70 and mismatch_ml >= 15 and ratio >= 1.8,
-            "criteria": "core < 70 ml, mismatch >= 15 ml, ratio >= 1.8",
-            "core_ml": core_ml,
-            "mismatch_ml": mismatch_ml,
-            "mismatch_ratio": ratio,
-        },
-        **{
-            f"dawn_{group}": {"met": low <= core_ml < high, "criteria": criteria, "core_ml": core_ml}
-            for group, low, high, criteria in (
-                ("a", 0.0, 21.0, "core < 21 ml; age >= 80 years and NIHSS >= 10"),
-                ("b", 0.0, 31.0, "core < 31 ml; age < 80 years and NIHSS >= 10"),
-                ("c", 31.0, 51.0, "core 31 to < 51 ml; age < 80 years and NIHSS >= 20"),
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _check(tissue: Tensor, **maps: Tensor) -> None:
+    for name, volume in maps.items():
+        if volume.shape != tissue.shape:
+            raise ValueError(
+                f"{name}: expected the tissue mask's shape {tuple(tissue.shape)}, got {tuple(volume.shape)}"
             )
-        },
-    }
-
-
-def _ratio(numerator: float, denominator: float, empty: float = math.nan) -> float:
-    return numerator / denominator if denominator > 0 else empty
+        bad = int((~torch.isfinite(volume[tissue])).sum())
+        if bad:
+            raise ValueError(f"{name}: expected finite values in the tissue, got {bad} NaN or infinite")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "infinite"
     return round(value, 4) if isinstance(value, float) else value
