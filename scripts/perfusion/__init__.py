@@ -1,33 +1,63 @@
 """Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading.
 
-The names below are imported when they are first used: the command's ``--help`` needs none of them.
+Names are imported when they are first used, so that the command's ``--help`` needs neither torch nor MONAI.
 """
 
-from importlib import import_module
-from typing import Any
+from __future__ import annotations
 
-_MODULES = {
-    "ArterialInput": "arterial_input",
-    "PerfusionMaps": "deconvolution",
-    "PerfusionMapsd": "transform",
-    "PerfusionVolumes": "maps",
-    "QualityLimits": "quality",
-    "QualityWarning": "quality",
-    "Reading": "reading",
-    "ReadingThresholds": "reading",
-    "brain_mask": "brain",
-    "check_quality": "quality",
-    "correct_motion": "motion",
-    "deconvolve": "deconvolution",
-    "find_arterial_input": "arterial_input",
-    "given_arterial_input": "arterial_input",
-    "perfusion_maps": "maps",
-    "read_maps": "reading",
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
+    from .brain import brain_mask
+    from .cautions import Caution
+    from .deconvolution import PerfusionMaps, deconvolve
+    from .intervals import MapErrors
+    from .maps import PerfusionVolumes, perfusion_maps
+    from .motion import correct_motion
+    from .quality import QualityLimits, QualityWarning, check_quality
+    from .reading import Reading, read_maps
+    from .thresholds import ReadingThresholds
+    from .transform import PerfusionMapsd
+
+__all__ = [
+    "ArterialInput",
+    "Caution",
+    "MapErrors",
+    "PerfusionMaps",
+    "PerfusionMapsd",
+    "PerfusionVolumes",
+    "QualityLimits",
+    "QualityWarning",
+    "Reading",
+    "ReadingThresholds",
+    "brain_mask",
+    "check_quality",
+    "correct_motion",
+    "deconvolve",
+    "find_arterial_input",
+    "given_arterial_input",
+    "perfusion_maps",
+    "read_maps",
+]
+_HOMES = {
+    "arterial_input": ("ArterialInput", "find_arterial_input", "given_arterial_input"),
+    "brain": ("brain_mask",),
+    "cautions": ("Caution",),
+    "deconvolution": ("PerfusionMaps", "deconvolve"),
+    "intervals": ("MapErrors",),
+    "maps": ("PerfusionVolumes", "perfusion_maps"),
+    "motion": ("correct_motion",),
+    "quality": ("QualityLimits", "QualityWarning", "check_quality"),
+    "reading": ("Reading", "read_maps"),
+    "thresholds": ("ReadingThresholds",),
+    "transform": ("PerfusionMapsd",),
 }
-__all__ = list(_MODULES)  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
