@@ -216,6 +216,7 @@ def consistent(folder):
         assert float(row["lesion_volume_ml"]) == pytest.approx(mask.sum() * 3.6 * 3.6 * 8 / 1000, abs=1e-3)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_at_any_point_leaves_rows_that_fit_their_masks(tmp_path):
     def write(folder, *cases):
