@@ -28,7 +28,7 @@ class CaseEvaluator(SupervisedEvaluator):
         super().__init__(*args, **kwargs)
         self.failures: list[str] = []
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]  # as MONAI's own
         """Run all cases, then raise if some failed."""
         self.failures = []
         super().run(global_epoch)

@@ -90,6 +90,7 @@ def write(folder: Path, text: str) -> None:
             (new / name).write_text(text)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_at_any_point_hides_nothing_and_the_next_run_cleans_up(tmp_path: Path) -> None:
     write(tmp_path / "counted", "old")

@@ -162,14 +162,15 @@ def test_runs_into_one_folder_share_a_table(workflow, dataset_dir):
     assert [row["case"] for row in table(dataset_dir / "eval")] == ["case_4", "case_5"]
 
 
-def test_every_failed_case_is_listed_and_the_others_are_there(workflow, dataset_dir):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_failed_case_is_listed_and_the_others_are_there(workers, workflow, dataset_dir):
     sections = json.loads((dataset_dir / "datalist.json").read_text())
     everything = [case for section in sections.values() for case in section]
     (dataset_dir / "datalist.json").write_text(json.dumps({"testing": everything}))
     (dataset_dir / "case_1" / "image.nii").unlink()
     (dataset_dir / "case_3" / "image.nii").write_bytes(b"no image")
     with pytest.raises(RuntimeError) as caught:
-        infer(workflow)
+        infer(workflow, num_workers=workers)
     message = causes(caught.value)[-1]
     lines = message.splitlines()
     assert lines[0] == "2 problems:"
@@ -215,12 +216,15 @@ def consistent(folder):
         assert float(row["lesion_volume_ml"]) == pytest.approx(mask.sum() * 3.6 * 3.6 * 8 / 1000, abs=1e-3)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_at_any_point_leaves_rows_that_fit_their_masks(tmp_path):
     def write(folder, *cases):
         writer = ResultWriter(folder)
         for case, voxels in cases:
-            writer.write_case(item(case, voxels))
+            images = item(case, voxels)
+            del images["pseudo_dwi"]  # two images a case are enough
+            writer.write_case(images)
 
     old, new = (("a", 10), ("b", 20)), (("a", 50),)
     expected = tmp_path / "expected"
@@ -228,7 +232,7 @@ def test_a_kill_at_any_point_leaves_rows_that_fit_their_masks(tmp_path):
     ready = tmp_path / "ready"
     write(ready, *old)
     points = points_of(partial(write, shutil.copytree(ready, tmp_path / "counted"), *new))
-    assert len(points) > 30
+    assert len(points) > 25
     for point, name in enumerate(points):
         folder = shutil.copytree(ready, tmp_path / str(point))
         assert run_until(point, partial(write, folder, *new)) == -signal.SIGKILL, name

@@ -75,6 +75,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(whole, tmp_path):
     assert not torch.equal(best["weight"], last["model"]["weight"])  # the last epoch was the third
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_at_any_point_and_a_resume_end_with_the_same_bytes(whole, tmp_path):
     points = points_of(partial(train, tmp_path / "counted"))
@@ -101,6 +102,7 @@ def test_a_disk_that_is_full_in_any_save_loses_nothing(whole, tmp_path):
         assert contents(folder) == whole, point
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_kill_while_resuming_loses_nothing_either(whole, tmp_path):
     points = points_of(partial(train, tmp_path / "counted"))
@@ -115,6 +117,7 @@ def test_a_kill_while_resuming_loses_nothing_either(whole, tmp_path):
         assert contents(folder) == whole, point
 
 
+@pytest.mark.slow
 @needs_fork
 def test_the_config_s_training_survives_a_kill_in_the_middle_of_each_save(workflow, dataset_dir):
     def training(folder, **overrides):
