@@ -13,12 +13,12 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from ..io.errors import OptionError
 from ..io.paths import bundle_root
@@ -36,6 +36,9 @@ CASES = ("dataset#data", "train#dataset#data", "validate#dataset#data")
 KNOWN = {"_meta_", "description", "finalize", "tracking_uri", "experiment_name", "run_name", "save_execute_config"}
 """Keys that MONAI or MONAI Label uses, besides those of the bundle's own configs."""
 
+TRACKING_KEYS = ("tracking_uri", "experiment_name", "run_name")
+"""Keys of experiment tracking, whose values MONAI Label takes from a request."""
+
 _REFERENCE = re.compile(r"@(\w+)")
 _JOINED = re.compile(r"\$?@\w+( \+ '[^'$@%]*')*")  # such as $@bundle_root + '/eval'
 _DEVICE = re.compile(r"\$torch\.device\((['\"])\w+(:\d+)?\1\)")
@@ -46,11 +49,11 @@ def _is_switch(value: Any) -> bool:
 
 
 def _is_number(low: float, high: float = math.inf) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, Real) and not isinstance(v, bool) and low <= v <= high and math.isfinite(v)
+    return lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high and math.isfinite(v)
 
 
 def _is_count(low: int, high: float = math.inf) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, Integral) and not isinstance(v, bool) and low <= v <= high
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
 
 
 def _is_widths(value: Any) -> bool:
@@ -89,8 +92,10 @@ def check_options() -> None:
             raise _not_plain(key, typed)
     for key, value in [*config.items(), *config.get("displayable_configs", {}).items()]:
         check_value(key, value)
+    _check_max_epochs(_at(config, "train#trainer#max_epochs"))
     for key in CASES:
-        for path in _texts(_at(config, key.split("#"))):
+        cases = _at(config, key)
+        for path in _texts(cases if isinstance(cases, list) else None):
             if _is_changed(path):
                 raise _not_plain(key, path)
 
@@ -105,6 +110,9 @@ def check_value(key: str, value: Any) -> None:
         _check_text(key, value)
     elif key == "device":
         _check_device(value)
+    elif key in TRACKING_KEYS:
+        if isinstance(value, str) and value[:1] in ("$", "@", "%") and value not in _own_values(key):
+            raise OptionError(f"{key}: expected a plain text, got {value!r}, which MONAI evaluates")
     elif key in RULES and not (isinstance(value, str) and value[:1] in ("$", "@")):
         accepts, expected = RULES[key]
         if not accepts(value):
@@ -163,7 +171,7 @@ def _not_plain(key: str, value: str) -> OptionError:
 
 
 def _check_device(value: Any) -> None:
-    if isinstance(value, torch.device) or value in [shipped.get("device") for shipped in _shipped_configs()]:
+    if isinstance(value, torch.device) or value in _own_values("device"):
         return
     name = value[len("$torch.device('") : -len("')")] if isinstance(value, str) and _DEVICE.fullmatch(value) else value
     try:
@@ -177,10 +185,26 @@ def _shipped_configs() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
-def _at(config: Any, keys: list[str]) -> Any:
-    for key in keys:
-        config = config.get(key) if isinstance(config, dict) else None
-    return config if isinstance(config, list) else None
+def _own_values(key: str) -> list[Any]:
+    """The values of a key in the bundle's configs and in MONAI's own settings of experiment tracking."""
+    configs = _shipped_configs()
+    tracking = [config.get("configs", {}) for config in (*configs, DEFAULT_MLFLOW_SETTINGS)]
+    return [_at(config, key) for config in (*configs, *tracking)]
+
+
+def _check_max_epochs(value: Any) -> None:
+    """Check what MONAI Label takes from a request: a number, where the config has an expression."""
+    if value in _own_values("train#trainer#max_epochs") or (isinstance(value, str) and _JOINED.fullmatch(value)):
+        return
+    if not _is_count(1)(value):
+        raise OptionError(f"train#trainer#max_epochs: expected a whole number of at least 1, got {value!r}")
+
+
+def _at(config: Any, key: str) -> Any:
+    """The value of a nested key, such as ``train#trainer``; None where there is none."""
+    for part in key.split("#"):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _texts(item: Any) -> Iterator[str]:

@@ -8,7 +8,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from scripts.io.errors import OptionError
 from scripts.workflow.options import TEXT_KEYS, check_options, check_value
@@ -121,6 +122,48 @@ def test_a_request_to_train_is_not_evaluated_as_a_device(workflow, tmp_path, mon
         workflow("train", device=HOSTILE).run()
     assert "device: expected a device such as cpu" in str(caught.value.__cause__)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train#trainer#max_epochs", HOSTILE),
+        ("train#trainer#max_epochs", "3"),
+        *((key, HOSTILE) for key in ("tracking_uri", "experiment_name", "run_name")),
+    ],
+)
+def test_what_else_monai_label_takes_from_a_request_is_plain(key, value):
+    with pytest.raises(OptionError, match=f"^{key}: expected a "):
+        checked("train", **{key: value})
+
+
+def test_a_request_to_train_as_monai_label_hands_it_on_passes():
+    handlers = [{"_target_": "CheckpointLoader", "load_path": "m.pt", "load_dict": {"model": "$@network"}}]
+    content = ConfigParser.load_config_file(ROOT / "configs" / "train.json")
+    cases = [{"image": "/studies/a.nii.gz", "label": "/studies/labels/final/a.nii.gz"}]
+    checked(
+        "train",
+        **{
+            "bundle_root": "/app/model/ctp_stroke_lesion_segmentation",
+            "train#trainer#max_epochs": 1,
+            "train#dataset#data": cases,
+            "validate#dataset#data": cases,
+            "device": "cpu",
+            "train#handlers": [*handlers, *content["train"]["handlers"]],
+            "tracking_uri": "http://[::1]:5000",
+            "experiment_name": "ctp_stroke_lesion_segmentation",
+        },
+    )
+
+
+@pytest.mark.parametrize("settings", ["mlflow", str(ROOT / "configs" / "mlflow.json")])
+def test_tracking_passes(settings, dataset_dir):
+    content = ConfigParser.load_config_files(DEFAULT_EXP_MGMT_SETTINGS[settings] if settings == "mlflow" else settings)
+    parser = ConfigParser(ConfigParser.load_config_file(ROOT / "configs" / "train.json"))
+    parser["output_dir"] = str(dataset_dir)
+    ConfigWorkflow.patch_bundle_tracking(parser, content)
+    parser.parse()
+    parser.get_parsed_content("run#0")
 
 
 @pytest.mark.parametrize("names", [["train"], ["train", "multi_gpu_train"], ["evaluate"], ["inference"]])
