@@ -175,7 +175,7 @@ def _write_reading(
         ("\n".join(volume_lines(reading, limits)), 12, "white", "normal"),
         ("(in brackets: interval of 90 %)" if has_intervals else "", 9, "0.7", "normal"),
         ("\n".join(flag_lines(reading)), 12, "white", "normal"),
-        ("both ask for an occluded artery, DAWN for age and NIHSS, too", 9, "0.7", "normal"),
+        ("both need an occluded artery; DAWN also age and NIHSS", 9, "0.7", "normal"),
         *((_wrapped(f"Caution: {caution}"), 9, "#F0E442", "normal") for caution in reading.cautions),
         *((_wrapped(f"Warning: {warning}"), 9, "#FFB000", "normal") for warning in warnings),
     ]
