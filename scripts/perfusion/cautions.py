@@ -72,7 +72,7 @@ def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
     ):
         text = (
             f"{pattern.slow_share:.0%} of one side is slow, but flows ({pattern.relative_cbf:.2f} of normal) and holds "
-            f"blood ({pattern.relative_cbv:.2f}), as behind a carotid stenosis: mismatch and flags may mean no stroke"
+            f"blood ({pattern.relative_cbv:.2f}), as behind a carotid stenosis: a flag may be met without a stroke"
         )
         found.append(Caution("carotid_pattern", pattern.relative_cbf, limits.carotid_cbf, "of normal flow", text))
     return sorted(found, key=lambda caution: not caution.withholds)

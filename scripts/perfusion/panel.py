@@ -81,7 +81,7 @@ def write_panel(
     halves = figure.add_gridspec(1, 2, width_ratios=(left_inch, _TEXT_INCH), left=0, right=1, top=1, bottom=0, wspace=0)
     left, right = (figure.add_subfigure(half) for half in (halves[0], halves[1]))
     _draw_slices(left, maps, core, delayed, view, left_inch, height_inch)
-    _write_reading(right, maps, reading, title, warnings, thresholds or ReadingThresholds())
+    _write_reading(right, maps, view, reading, title, warnings, thresholds or ReadingThresholds())
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
 
@@ -158,6 +158,7 @@ def _color_bar(figure: SubFigure, axis: Axes, scale: Normalize, colors: str, lab
 def _write_reading(
     figure: SubFigure,
     maps: PerfusionVolumes,
+    view: View,
     reading: Reading,
     title: str,
     warnings: Sequence[str],
@@ -175,7 +176,7 @@ def _write_reading(
         ("\n".join(volume_lines(reading, limits)), 12, "white", "normal"),
         ("(in brackets: interval of 90 %)" if has_intervals else "", 9, "0.7", "normal"),
         ("\n".join(flag_lines(reading)), 12, "white", "normal"),
-        ("both ask for an occluded artery, DAWN for age and NIHSS, too", 9, "0.7", "normal"),
+        ("both need an occluded artery; DAWN also age and NIHSS", 9, "0.7", "normal"),
         *((_wrapped(f"Caution: {caution}"), 9, "#F0E442", "normal") for caution in reading.cautions),
         *((_wrapped(f"Warning: {warning}"), 9, "#FFB000", "normal") for warning in warnings),
     ]
@@ -189,7 +190,7 @@ def _write_reading(
             break
         axis.text(0, y, text, fontsize=size, color=color, weight=weight, va="top", linespacing=1.35)
         y = below
-    _legend(axis, limits)
+    _legend(axis, maps, view, limits)
     _draw_curves(figure.add_subplot(grid[1]), maps)
 
 
@@ -197,14 +198,23 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text.replace("_", " "), _LINE_LETTERS)
 
 
-def _legend(axis: Axes, limits: ReadingThresholds) -> None:
+def _legend(axis: Axes, maps: PerfusionVolumes, view: View, limits: ReadingThresholds) -> None:
+    aif, vof = (_places(view.slices_of(mask)) for mask in (maps.arterial.aif_mask, maps.arterial.vof_mask))
     handles = (
         Patch(color=_COLORS["core"], label=f"core: rCBF < {limits.core_rcbf:.0%}, Tmax > {limits.hypoperfusion_s:g} s"),
         Patch(color=_COLORS["delay"], label=f"penumbra: other tissue with Tmax > {limits.hypoperfusion_s:g} s"),
-        Line2D([], [], color=_COLORS["AIF"], marker="s", linestyle="", markersize=4, label="arterial voxels (AIF)"),
-        Line2D([], [], color=_COLORS["VOF"], marker="^", linestyle="", markersize=4, label="venous voxels (VOF)"),
+        Line2D(
+            [], [], color=_COLORS["AIF"], marker="s", linestyle="", markersize=4, label=f"arterial voxels (AIF){aif}"
+        ),
+        Line2D([], [], color=_COLORS["VOF"], marker="^", linestyle="", markersize=4, label=f"venous voxels (VOF){vof}"),
     )
     axis.legend(handles=handles, loc="lower left", fontsize=8.5, labelcolor="white", frameon=False, borderaxespad=0)
+
+
+def _places(slices: list[int]) -> str:
+    if len(slices) > _MOST_SLICES:
+        return f": {len(slices)} slices"
+    return f": slice {', '.join(map(str, slices))}" if slices else ": none"
 
 
 def _draw_curves(axis: Axes, maps: PerfusionVolumes) -> None:

@@ -33,7 +33,8 @@ class ReadingThresholds:
     reference_cbf: tuple[float, float] = (15.0, 90.0)
     """Plausible flow of normal tissue, ml/100 g/min: white matter alone has 22.2 +- 4.9
     and gray matter 54.5 +- 12.3 (Leenders et al., Brain 1990;113:27), and below 20 tissue does not work (Astrup et al.,
-    Stroke 1981;12:723). That leaves 1.5 and 3 standard deviations; a choice."""
+    Stroke 1981;12:723). That leaves 1.5 and 3 standard deviations, and more of the whole brain's 40.3 +- 6.4
+    (Matthew et al., J Cereb Blood Flow Metab 1993;13:748). A choice."""
     implausible_share: float = 0.5
     """Delayed part of both sides above which this is no stroke. A choice."""
     bilateral_share: float = 0.1

@@ -30,6 +30,10 @@ class View(NamedTuple):
         cells = radiological(volume, self.affine)[self.rows, self.columns][..., list(self.slices)]
         return cells.swapaxes(1, 2).reshape(len(cells), -1)
 
+    def slices_of(self, mask: Tensor) -> list[int]:
+        """Indices in the file of all slices that hold a voxel of a mask (H, W, D), shown or not."""
+        return np.flatnonzero(np.moveaxis(mask.cpu().numpy(), _slice_axis(self.affine), 0).any(axis=(1, 2))).tolist()
+
 
 def radiological(volume: Tensor, affine: NDArray[np.float64]) -> NDArray:
     """Rows from front to back, columns from the patient's right to the left, slices from the feet to the head.
@@ -51,7 +55,7 @@ def view_of(brain: Tensor, core: Tensor, delayed: Tensor, affine: NDArray[np.flo
     columns = _extent(np.any(inside, axis=(0, 2)), size_mm[0])
     areas = [radiological(mask, affine).sum(axis=(0, 1)) for mask in (core, delayed)]
     slices = choose_slices(areas[0], areas[1], np.any(inside, axis=(0, 1)), most)
-    along = int(np.flatnonzero(axes[:, 0] == 2)[0])
+    along = _slice_axis(affine)
     depth = inside.shape[2]
     labels = tuple(index if axes[along, 1] > 0 else depth - 1 - index for index in slices)
     return View(affine, rows, columns, (float(size_mm[1]), float(size_mm[0])), slices, labels)
@@ -74,6 +78,10 @@ def choose_slices(core: NDArray, delayed: NDArray, brain: NDArray, most: int) ->
     inside = np.flatnonzero(brain) if brain.any() else np.arange(len(brain))
     places = np.linspace(0, len(inside) - 1, min(len(inside), most)).round().astype(int)
     return tuple(int(inside[place]) for place in places)
+
+
+def _slice_axis(affine: NDArray[np.float64]) -> int:
+    return int(np.flatnonzero(io_orientation(affine)[:, 0] == 2)[0])
 
 
 def _extent(inside: NDArray, size_mm: float) -> slice:

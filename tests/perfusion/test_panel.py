@@ -56,6 +56,7 @@ def test_the_box_is_that_of_the_brain_and_labels_are_the_files_own_indices(codes
     axis = next(index for index, code in enumerate(codes) if code in "SI")
     shown = np.flatnonzero(np.moveaxis(stored[1].get_fdata(), axis, 0).any(axis=(1, 2)))
     assert sorted(view.labels) == shown.tolist()
+    assert view.slices_of(brain) == np.flatnonzero(np.moveaxis(brain.numpy(), axis, 0).any(axis=(1, 2))).tolist()
     strip = view.strip(delayed)
     assert strip.shape == (42, 2 * 24)
     assert strip.sum() == lesion.sum()
@@ -147,6 +148,7 @@ def test_the_reading_is_on_the_picture_in_words(figures: list[Figure], tmp_path:
     low, high = reading.core_ml_interval or (0, 0)
     assert f"core {reading.core_ml:.1f} ({low:.1f}-{high:.1f}) ml" in said
     assert "side right" in said
+    assert "arterial voxels (AIF): slice 0, 1, 2, 3" in words
     assert "Tmax > 6 s 76.8 (" in said
     assert "interval of 90 %" in said
     assert "DEFUSE 3 met" in said
