@@ -13,7 +13,7 @@ from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
 from .errors import DatasetError
 
 SECTIONS = ("training", "validation", "testing")
-ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold")
+ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold", "orientation")
 
 
 def load_datalist(

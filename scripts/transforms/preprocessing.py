@@ -54,6 +54,7 @@ class CasePreprocessing(Compose):
         channels: what becomes a channel, in this order: ``image`` (the frames), ``cbf``, ``cbv``, ``mtt``, ``tmax``,
             ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
         dt_s: time between frames in s for the maps that are computed, whatever the headers say; None takes theirs.
+        orientation: where the voxel axes point to, such as ``"RAS"``, for files whose headers do not tell.
 
     The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
 
@@ -70,6 +71,7 @@ class CasePreprocessing(Compose):
         field_of_view_mm: float = FIELD_OF_VIEW_MM,
         channels: Sequence[str] = CHANNELS,
         dt_s: float | None = None,
+        orientation: str | None = None,
     ):
         known = (*CHANNELS, "dwi")
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
@@ -85,7 +87,7 @@ class CasePreprocessing(Compose):
         scaled = [key for key in channels if key in WINDOWS]
         super().__init__(
             [
-                LoadCased(required=["dwi"] if "dwi" in channels else []),
+                LoadCased(["dwi"] if "dwi" in channels else [], orientation),
                 *computed,
                 *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),
                 ScaleIntensityRangePercentilesd("dwi", 0, 99, 0.0, 1.0, clip=True, allow_missing_keys=True),
