@@ -77,9 +77,7 @@ class CasePreprocessing(Compose):
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
             raise ValueError(f"channels must be different ones of {known}, at least one, got {tuple(channels)}")
         maps = [key for key in MAP_KEYS if key in channels]
-        computed: list[Transform] = []
-        if maps:
-            computed.append(PerfusionMapsd("image", maps, dt_s))
+        computed: list[Transform] = [PerfusionMapsd("image", maps, dt_s)]  # without maps it checks the series
         if "mip" in channels:
             computed.append(TemporalMIPd("image", output_key="mip"))
         if "image" in channels:
