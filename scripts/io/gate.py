@@ -50,7 +50,9 @@ class Check(NamedTuple):
 
     def judge(self, value: float, fatal_only: bool = False) -> QualityWarning | None:
         """The finding about a number, if it is outside of the bounds; one that is not a number is."""
-        for bounds, fatal in ((self.refuse, True), *([] if fatal_only else [(self.warn, False)])):
+        for bounds, fatal in ((self.refuse, True), (self.warn, False)):
+            if bounds == ANYTHING or (fatal_only and not fatal):
+                continue
             if not bounds[0] <= value <= bounds[1]:
                 low = value < bounds[0] or math.isinf(bounds[1])
                 return QualityWarning(self.name, value, bounds[0] if low else bounds[1], self.unit, fatal)

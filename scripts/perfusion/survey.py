@@ -25,6 +25,7 @@ _DEAD_SHARE = 0.02  # of the usual spread of a frame
 _VESSEL_SHARE, _FEWEST_VESSELS = 0.005, 20
 _BRIGHTEST = 30
 _FEWEST_SLICES = 4  # that show an alternation
+_LEAST_IN_MIDDLE = 0.1  # of the voxels there
 _SMALLEST_SLICE_CM2, _LARGEST_CM2 = 40.0, 400.0
 _STANDARD_ERRORS = 2.0
 _ENDS = 3  # frames
@@ -78,7 +79,7 @@ def survey_series(series: Tensor, spacing_mm: Spacing) -> Survey:
     frames = torch.cat(coarse)
     size_mm = (spacing_mm[0] * factor[0], spacing_mm[1] * factor[1], spacing_mm[2])
     brain = brain_mask(frames, size_mm)
-    inside = brain if brain.any() and float(_sections_cm2(brain, size_mm).max()) <= _LARGEST_CM2 else _middle(brain)
+    inside = brain if _can_be_brain(brain, size_mm) else _middle(brain)
     curves = frames[:, inside]
     steady = inside & away_from_bone(frames, size_mm)
     chosen = _most_enhancing(frames, steady if steady.any() else inside)
@@ -186,6 +187,12 @@ def _reduced(part: Tensor, factor: tuple[int, ...]) -> tuple[Tensor, Tensor, Ten
 def _sections_cm2(brain: Tensor, spacing_mm: Spacing) -> Tensor:
     """Area (D,) of the brain in each slice."""
     return brain.sum(dim=(0, 1)) * (spacing_mm[0] * spacing_mm[1] / 100)
+
+
+def _can_be_brain(brain: Tensor, spacing_mm: Spacing) -> bool:
+    """Whether what looks like a brain has its size and reaches the middle of the image, as air with an offset does not."""
+    in_middle = float(brain[_middle(brain)].float().mean())
+    return in_middle > _LEAST_IN_MIDDLE and float(_sections_cm2(brain, spacing_mm).max()) <= _LARGEST_CM2
 
 
 def _middle(image: Tensor) -> Tensor:
