@@ -259,3 +259,20 @@ def _slice_axis(header: nib.Nifti1Header, orientation: str | None) -> int:
 def _furthest(values: NDArray, bounds: Bounds) -> float:
     """The value that lies furthest outside of positive bounds, or the largest inside."""
     return float(max(values, key=lambda value: max(bounds[0] / max(value, 1e-12), value / bounds[1])))
+
+
+def as_markdown(checks: Iterable[Check]) -> str:
+    """The table of checks, as `docs/how-to/checks.md` shows it."""
+    lines = ["| name | what | unit | warned of | refused | source |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{c.name}` | {c.what} | {c.unit} | {_outside(c.warn)} | {_outside(c.refuse)} | {c.source} |" for c in checks
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _outside(bounds: Bounds) -> str:
+    """Bounds in words: what lies outside of them."""
+    low, high = bounds
+    parts = [f"below {low:g}"] if math.isfinite(low) else []
+    parts += [f"above {high:g}"] if math.isfinite(high) else []
+    return " or ".join(parts) or "-"

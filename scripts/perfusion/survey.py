@@ -190,7 +190,7 @@ def _sections_cm2(brain: Tensor, spacing_mm: Spacing) -> Tensor:
 
 
 def _can_be_brain(brain: Tensor, spacing_mm: Spacing) -> bool:
-    """Whether what looks like a brain has its size and reaches the middle of the image, as air with an offset does not."""
+    """Whether what looks like a brain has its size and lies in the middle of the image; air with an offset does not."""
     in_middle = float(brain[_middle(brain)].float().mean())
     return in_middle > _LEAST_IN_MIDDLE and float(_sections_cm2(brain, spacing_mm).max()) <= _LARGEST_CM2
 
