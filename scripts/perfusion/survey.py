@@ -46,7 +46,7 @@ class Survey(NamedTuple):
     highest: Tensor
     """(T,) largest value of each frame."""
     spread: Tensor
-    """(T,) standard deviation of each frame."""
+    """(T,) standard deviation of each frame, on coarse pixels."""
     brain: Tensor
     """Boolean (h, w, D): the brain on coarse pixels, empty where none is found."""
     inside: Tensor
@@ -70,9 +70,7 @@ def survey_series(series: Tensor, spacing_mm: Spacing) -> Survey:
     check_series(series, spacing_mm)
     if len(series) < _ENDS:
         raise ValueError(f"series must have at least {_ENDS} frames, got {len(series)}")
-    factor = tuple(
-        max(1, min(n, round(_PIXEL_MM / mm))) for n, mm in zip(series.shape[1:3], spacing_mm[:2], strict=True)
-    )
+    factor = (_factor(series.shape[1], spacing_mm[0]), _factor(series.shape[2], spacing_mm[1]))
     coarse, lowest, highest, spread = zip(
         *(_reduced(part, factor) for part in series.split(_FRAMES_AT_ONCE)), strict=True
     )
@@ -86,7 +84,7 @@ def survey_series(series: Tensor, spacing_mm: Spacing) -> Survey:
     return Survey(
         frames,
         size_mm,
-        (factor[0], factor[1]),
+        factor,
         torch.cat(lowest),
         torch.cat(highest),
         torch.cat(spread),
@@ -176,12 +174,17 @@ def slab_step_s(survey: Survey, dt_s: float) -> float:
     return max(0.0, abs(float(alternating.mean())) - _STANDARD_ERRORS * error)
 
 
-def _reduced(part: Tensor, factor: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _factor(size: int, pixel_mm: float) -> int:
+    return max(1, min(size, round(_PIXEL_MM / pixel_mm)))
+
+
+def _reduced(part: Tensor, factor: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Some frames (n, H, W, D) on coarse pixels, and the least, the greatest and the spread of each (n,)."""
     values = part.float().nan_to_num(posinf=math.inf, neginf=-math.inf)
-    flat = values.permute(0, 3, 1, 2).flatten(1)
-    within = values.clamp(*_RANGE_HU)
-    coarse = F.avg_pool2d(within.permute(0, 3, 1, 2), factor, ceil_mode=True).permute(0, 2, 3, 1)
-    return coarse, flat.amin(dim=1), flat.amax(dim=1), within.flatten(1).std(dim=1)
+    as_stored = values.clamp(*_RANGE_HU).permute(0, 3, 2, 1)  # the order in memory of a series from a NIfTI file
+    coarse = F.avg_pool2d(as_stored, (factor[1], factor[0]), ceil_mode=True)
+    spread = coarse.flatten(1).std(dim=1)
+    return coarse.permute(0, 3, 2, 1), values.amin(dim=(1, 2, 3)), values.amax(dim=(1, 2, 3)), spread
 
 
 def _sections_cm2(brain: Tensor, spacing_mm: Spacing) -> Tensor:
