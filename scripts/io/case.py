@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CaseError, DatasetError
+from .gate import FRAME_INTERVAL, VALUES, fatal_text, findings, header_findings, oriented_affine
 from .names import name_problem
 from .nifti import frame_interval_s, open_nifti, read_nifti
 
@@ -69,27 +70,32 @@ def load_case(case: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         case: `image` (path of the 4D series) and, each optional, `cbf`, `cbv`, `mtt`, `tmax`, `dwi`, `label` (paths of
-            3D volumes), `case` (its name), `subject`. A key whose value is None counts as absent.
+            3D volumes), `case` (its name), `subject`, `orientation` (three letters such as "RAS": where the voxel axes
+            point to, for files whose headers do not tell). A key whose value is None counts as absent.
 
     Returns:
         A dictionary with `case` (name), `image` (float32, (H, W, D, T), HU, Fortran order), `affine` ((4, 4) float64,
-        of the series), `dt_s` (time between frames in s, or None where the header does not say), each given volume
-        under its key ((H, W, D), float32; `label` uint8, 0 and 1), and `subject` if given.
+        of the series), `dt_s` (time between frames in s, or None where the header does not say or says what no scan
+        can have), each given volume under its key ((H, W, D), float32; `label` uint8, 0 and 1), `warnings` (a list of
+        `QualityWarning` about the headers), and `subject` if given.
 
     Raises:
         FileNotFoundError: a named file is not there.
         CaseError: a file cannot be read; the series is not 4D, has fewer than MIN_FRAMES frames or is constant; a
-            volume is not 3D or not on the series' grid; values are not finite; the label is not 0 and 1.
+            volume is not 3D or not on the series' grid; a header is refused (`scripts.io.gate.HEADER_CHECKS`); values
+            are not finite; the label is not 0 and 1.
     """
     for problem in _header_problems(case):
         raise problem
-    name = case_name(case)
+    name, orientation = case_name(case), case.get("orientation")
     series = read_nifti(case[SERIES_KEY], case=name, key=SERIES_KEY)
+    dt_s = frame_interval_s(series.header)
     loaded: dict[str, Any] = {
         "case": name,
         SERIES_KEY: series.array.reshape(_canonical_shape(series.array.shape, 4)),
-        "affine": series.affine,
-        "dt_s": frame_interval_s(series.header),
+        "affine": oriented_affine(series.header, orientation),
+        "dt_s": None if dt_s is None or FRAME_INTERVAL.judge(dt_s, fatal_only=True) else dt_s,
+        "warnings": header_findings(series.header, orientation),
     }
     _check_series_values(name, case[SERIES_KEY], loaded[SERIES_KEY])
     for key in VOLUME_KEYS:
@@ -104,7 +110,7 @@ def load_case(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_headers(cases: Iterable[Mapping[str, Any]]) -> None:
-    """Check existence, dimensions, frames and grids of many cases from the headers alone.
+    """Check existence, dimensions, frames, grids and plausibility of many cases from the headers alone.
 
     Raises:
         DatasetError: something is wrong; every problem of every case is listed.
@@ -129,7 +135,7 @@ def _header_problems(case: Mapping[str, Any]) -> Iterator[CaseError | FileNotFou
         if case.get(key) is None:
             continue
         try:
-            grid = _read_grid(name, key, case[key])
+            grid = _read_grid(name, key, case[key], case.get("orientation"))
             if key == SERIES_KEY:
                 reference = grid
             elif reference is not None:
@@ -138,8 +144,8 @@ def _header_problems(case: Mapping[str, Any]) -> Iterator[CaseError | FileNotFou
             yield error
 
 
-def _read_grid(case: str, key: str, path: Any) -> _Grid:
-    """The spatial shape and the affine of a file, whose number of dimensions (and of frames) is checked."""
+def _read_grid(case: str, key: str, path: Any, orientation: str | None) -> _Grid:
+    """The spatial shape and the affine of a file, whose dimensions and header are checked."""
     if not isinstance(path, (str, PathLike)):
         raise CaseError.of(case, key, None, "the path of a file", f"a {type(path).__name__}")
     image = open_nifti(path, case=case, key=key)
@@ -151,7 +157,14 @@ def _read_grid(case: str, key: str, path: Any) -> _Grid:
         raise CaseError.of(case, key, path, f"at least {MIN_FRAMES} frames", f"{shape[3]} in a series {shape}")
     if key == SERIES_KEY and sorted(shape[:3])[1] < MIN_PIXELS:
         raise CaseError.of(case, key, path, f"slices of at least {MIN_PIXELS} x {MIN_PIXELS} pixels", f"{shape[:3]}")
-    return _Grid(shape[:3], image.affine)
+    try:
+        refused = fatal_text(header_findings(image.header, orientation))
+        affine = oriented_affine(image.header, orientation)
+    except ValueError as error:
+        raise CaseError.of(case, key, path, "an orientation that fits the header", str(error)) from error
+    if refused:
+        raise CaseError.of(case, key, path, "a header that can be true (docs/how-to/checks.md)", refused)
+    return _Grid(shape[:3], affine)
 
 
 def _canonical_shape(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -191,6 +204,8 @@ def _check_series_values(case: str, path: str | PathLike[str], array: NDArray[np
     if low == high:
         got = "all zeros" if low == 0 else f"{low:g} everywhere"
         raise CaseError.of(case, SERIES_KEY, path, "a series with contrast", got)
+    if refused := fatal_text(findings([VALUES], {VALUES.name: max(low, high, key=abs)})):
+        raise CaseError.of(case, SERIES_KEY, path, "CT numbers", refused)
 
 
 def _finite_range(case: str, key: str, path: str | PathLike[str], array: NDArray[np.float32]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from .errors import CaseError, DatasetError
 from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
-ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold")
+ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold", "orientation")
 
 
 def load_datalist(

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .brain import brain_mask
     from .cautions import Caution
     from .deconvolution import PerfusionMaps, deconvolve
+    from .given_maps import check_given_maps
     from .intervals import MapErrors
     from .maps import PerfusionVolumes, perfusion_maps
     from .motion import correct_motion
-    from .quality import QualityLimits, QualityWarning, check_quality
+    from .quality import QualityWarning, check_maps, check_quality, check_reference, check_series
     from .reading import Reading, read_maps
     from .thresholds import ReadingThresholds
     from .transform import PerfusionMapsd
@@ -28,12 +29,15 @@ __all__ = [
     "PerfusionMaps",
     "PerfusionMapsd",
     "PerfusionVolumes",
-    "QualityLimits",
     "QualityWarning",
     "Reading",
     "ReadingThresholds",
     "brain_mask",
+    "check_given_maps",
+    "check_maps",
     "check_quality",
+    "check_reference",
+    "check_series",
     "correct_motion",
     "deconvolve",
     "find_arterial_input",
@@ -47,9 +51,10 @@ _HOMES = {
     "cautions": ("Caution",),
     "deconvolution": ("PerfusionMaps", "deconvolve"),
     "intervals": ("MapErrors",),
+    "given_maps": ("check_given_maps",),
     "maps": ("PerfusionVolumes", "perfusion_maps"),
     "motion": ("correct_motion",),
-    "quality": ("QualityLimits", "QualityWarning", "check_quality"),
+    "quality": ("QualityWarning", "check_maps", "check_quality", "check_reference", "check_series"),
     "reading": ("Reading", "read_maps"),
     "thresholds": ("ReadingThresholds",),
     "transform": ("PerfusionMapsd",),

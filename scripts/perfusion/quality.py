@@ -1,144 +1,291 @@
-"""Quality control of a series: what may spoil its maps, each with the number that says so."""
+"""Quality control of a series: what may spoil its maps, each with the number that says so.
+
+The first table is about the series alone and holds for given maps, too; the second is about what `perfusion_maps` made
+of it. `docs/how-to/checks.md` shows both.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..io.gate import DURATION, FRAME_INTERVAL, VALUES, Check, QualityWarning, fatal_text, findings
 from .curve_features import curve_features
+from .frames import mean_over_time
 from .maps import PerfusionVolumes
 from .motion import displacement_mm, estimate_motion
 from .smoothing import Spacing
+from .survey import Survey, brain_numbers, frame_numbers, slab_step_s, survey_series, time_numbers
+
+_CHOICE = "a choice"
+_LEENDERS = "PET of normal brain: CBF 54 in gray and 22 in white matter, CBV 5.2 and 2.7 (Leenders 1990)"
+_PHANTOM = "30 phantom cases"
+
+SERIES_CHECKS = (
+    VALUES,
+    FRAME_INTERVAL,
+    Check(
+        "largest_gap",
+        "longest time between two frames",
+        "s",
+        "late phases of protocols go up to 15 s; the first pass of tissue takes about 10 s",
+        warn=(0.1, 15.0),
+        refuse=(0.0, 60.0),
+    ),
+    DURATION,
+    Check("dead_frames", "frames that are constant", "frames", "a scanner measures noise at least", refuse=(0, 0)),
+    Check(
+        "repeated_frames",
+        "frames that are an earlier one, voxel by voxel",
+        "frames",
+        "noise never repeats",
+        warn=(0, 0),
+    ),
+    Check(
+        "frame_jump",
+        "largest distance of the brain's mean from the mean of the frames before and after",
+        "HU",
+        f"up to 1.6 in {_PHANTOM} at 1 to 2 s; the whole passage is 2 to 17 HU",
+        warn=(0, 5),
+        refuse=(0, 25),
+    ),
+    Check(
+        "frame_order",
+        "all ups and downs of the brain's mean over its range: a bolus comes and goes once",
+        "fold",
+        f"2 by definition, 1.8 to 2.4 in {_PHANTOM}, above 10 with the frames in a random order",
+        warn=(0, 2.6),
+        refuse=(0, 5),
+    ),
+    Check(
+        "reversed_time",
+        "vessels that begin above their end and rise more slowly than they fall, the lesser share of their height",
+        "of the height",
+        f"contrast comes fast, leaves slowly, stays in part: below -0.27 in {_PHANTOM}, above 0.02 in 9 of 10 reversed",
+        warn=(-1, -0.1),
+        refuse=(-1, 0),
+    ),
+    Check(
+        "brain_hu",
+        "median attenuation of the brain",
+        "HU",
+        "white matter 20-32, gray matter 32-42 HU, more at 80 kV; an offset, a factor or another organ lies beyond",
+        warn=(20, 55),
+        refuse=(0, 110),
+    ),
+    Check(
+        "tissue_enhancement",
+        "rise of the brain's mean, smoothed",
+        "HU",
+        f"2 to 17 in {_PHANTOM}, 0.1 without contrast; 300 HU in 4 % of the brain make 12, other organs take more",
+        warn=(1.5, 25),
+        refuse=(0.5, math.inf),
+    ),
+    Check(
+        "brain_section",
+        "largest area of the brain in a slice",
+        "cm2",
+        "an oval of 17 x 14 cm has 187, one of 18.5 x 16 cm 232; twice the pixel size makes it four times as large",
+        warn=(40, 260),
+        refuse=(1, 400),
+    ),
+    Check(
+        "cut_brain",
+        "longest straight edge of the brain along rows or columns, over its extent there",
+        "of the extent",
+        f"0.13 to 0.33 in {_PHANTOM}, above 0.9 for half a head",
+        warn=(0, 0.6),
+    ),
+    Check(
+        "pixel_noise",
+        "noise of single voxels in the brain, as if of 0.9 x 0.9 x 10 mm",
+        "HU",
+        f"2 to 8 HU are usual for CTP at 80 kV; up to 8 in {_PHANTOM}",
+        warn=(0, 9),
+    ),
+    Check("saturation", "largest value of vessels", "HU", "12-bit CT numbers end at 3071", warn=(-1100, 3000)),
+    Check(
+        "ceiling",
+        "share of the brightest vessel voxels with one and the same largest value",
+        "of the voxels",
+        f"below 0.2 in {_PHANTOM}; noise leaves no two alike, a ceiling makes all alike",
+        warn=(0, 0.5),
+    ),
+    Check(
+        "slab_step",
+        "by how much every other slice is late, less twice its standard error",
+        "s",
+        f"up to 0.27 in {_PHANTOM}; scans that alternate between two positions differ by one or more",
+        warn=(0, 0.35),
+    ),
+)
+
+MAP_CHECKS = (
+    Check(
+        "no_contrast",
+        "peak of the arterial curve",
+        "HU",
+        "arteries of a contrast examination rise by 100 to 500 HU",
+        refuse=(8, math.inf),
+    ),
+    Check(
+        "contrast_to_noise",
+        "peak of the arterial curve over its noise",
+        "fold",
+        "the best curve of noise alone has 3",
+        refuse=(5, math.inf),
+    ),
+    Check("weak_aif", "peak of the arterial curve", "HU", _CHOICE, warn=(60, math.inf)),
+    Check("bright_aif", "peak of the arterial curve", "HU", "more is bone, metal or movement", warn=(0, 600)),
+    Check(
+        "aif_width",
+        "full width at half maximum of the arterial curve",
+        "s",
+        "injections of 5 to 10 s; 3 s is no bolus, 25 s no first pass",
+        warn=(3, 25),
+    ),
+    Check("aif_in_bone", "attenuation of the arterial voxels before contrast", "HU", "blood 30-60", warn=(0, 130)),
+    Check(
+        "no_vof", "voxels of the venous output function", "voxels", "without them the scale is 1", warn=(1, math.inf)
+    ),
+    Check("partial_volume_aif", "factor that raises the arterial to the venous area", "fold", _CHOICE, warn=(0, 2.5)),
+    Check("late_contrast", "arrival of contrast in the artery", "s", _CHOICE, warn=(0, 25)),
+    Check("missing_baseline", "frames before contrast", "frames", _CHOICE, warn=(2, math.inf)),
+    Check(
+        "truncated_series",
+        "mean of the last three frames of artery or vein over the peak",
+        "of the peak at the end",
+        "the whole fall of the venous curve takes 60-70 s (Kasasbeh 2016, PMC5134896)",
+        warn=(-math.inf, 0.35),
+    ),
+    Check(
+        "short_after_peak",
+        "time from the arterial peak to the last frame",
+        "s",
+        "90 % of scans need 53 s in all, 10 s of them before contrast (Kasasbeh 2016); a choice",
+        warn=(20, math.inf),
+    ),
+    Check(
+        "motion",
+        "largest displacement of a frame, by a coarse registration that errs by 2 mm",
+        "mm",
+        "a head that moved so far has left its slices",
+        warn=(0, 4),
+    ),
+    Check("residual_motion", "largest displacement of a frame, by the curves", "mm", _CHOICE, warn=(0, 2)),
+    Check(
+        "noise",
+        "noise of the smoothed curves over the peak of tissue",
+        "of the tissue's peak",
+        f"{_CHOICE}; above twice the peak nothing can be read",
+        warn=(0, 0.4),
+        refuse=(0, 2),
+    ),
+    Check("small_coverage", "volume of the brain", "ml", f"{_CHOICE}; a brain has 1,100 to 1,500", warn=(150, 1900)),
+    Check(
+        "normal_tissue",
+        "share of the tissue with Tmax below 4 s",
+        "of the tissue",
+        "one territory of one side is at most 45 %; without normal tissue there is nothing to compare flow with",
+        warn=(0.3, 1),
+        refuse=(0.01, 1),
+    ),
+    Check("reference_cbf", "median CBF of normal tissue", "ml/100 g/min", _LEENDERS, warn=(15, 90)),
+    Check("reference_cbv", "median CBV of normal tissue", "ml/100 g", _LEENDERS, warn=(1.2, 8)),
+    Check("reference_mtt", "median MTT of normal tissue", "s", f"60 CBV / CBF: 6 to 7 s; {_LEENDERS}", warn=(2, 12)),
+)
 
 
-@dataclass(frozen=True)
-class QualityLimits:
-    """Limits of the quality control.
-
-    They are choices that seemed plausible for CT perfusion, not the outcome of a study; set them for a scanner and a
-    protocol. What is known is that a scan should show the whole fall of the venous curve, for which it needs 60 to 70 s
-    (Kasasbeh et al., Stroke 2016; PMC5134896).
-    """
-
-    tail_share: float = 0.35
-    """Venous or arterial enhancement at the last frame over its peak, above which the passage is cut off."""
-    late_arrival_s: float = 25.0
-    """Arrival of contrast in the artery."""
-    fewest_baseline_frames: int = 2
-    """Frames before contrast arrives."""
-    arterial_peak_hu: float = 60.0
-    """Peak of the arterial curve before scaling."""
-    saturated_hu: float = 3000.0
-    """Attenuation that scanners clip at (12 bits)."""
-    saturated_frames: int = 3
-    """Frames at which most arterial voxels have one and the same largest value, above which something else clips."""
-    partial_volume_scale: float = 2.5
-    """Factor by which the arterial curve had to be raised to the venous area."""
-    motion_mm: float = 2.0
-    """Largest displacement of a frame, where the curves tell it."""
-    large_motion_mm: float = 4.0
-    """The same by a coarse registration of the series, which errs by up to 2 mm; corrected or not, a head that moved so
-    far has left its slices, too."""
-    noise_ratio: float = 0.5
-    """Standard deviation of the noise of the smoothed curves over the mean tissue peak."""
-    drowned_noise_ratio: float = 2.0
-    """The same, above which tissue shows no passage of contrast that could be read."""
-    brain_ml: float = 150.0
-    """Volume of brain in the image."""
-    no_contrast_hu: float = 8.0
-    """Peak of the arterial curve below which there is no examination."""
-    no_contrast_to_noise: float = 5.0
-    """Peak of the arterial curve over its noise, below which it may be noise: the best curve of noise alone has 3."""
-
-
-@dataclass(frozen=True)
-class QualityWarning:
-    """One finding: its name, the number that triggered it, the limit, and whether maps make no sense with it."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-    fatal: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.value:.3g} {self.unit} (limit {self.limit:.3g})".replace("  ", " ")
-
-
-def check_quality(
-    series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing, limits: QualityLimits | None = None
+def check_series(
+    series: Tensor, times_s: float | Sequence[float] | None, spacing_mm: Spacing, survey: Survey | None = None
 ) -> list[QualityWarning]:
-    """List what is wrong with an examination.
+    """List what is wrong with a series, whatever is made of it.
+
+    Args:
+        series: (T, H, W, D) in HU.
+        times_s: time between frames in s, or the time of every frame; None where it is not known.
+        spacing_mm: voxel size along H, W and D.
+        survey: of this series, if there is one already.
+
+    Returns:
+        The findings by `SERIES_CHECKS`, those that make the examination unusable first.
+    """
+    survey = survey or survey_series(series, spacing_mm)
+    measured = frame_numbers(series, survey) | brain_numbers(survey)
+    if times_s is not None:
+        measured |= time_numbers(times_s, len(series))
+        if isinstance(times_s, (int, float)):
+            measured["slab_step"] = slab_step_s(survey, times_s)
+    found = findings(SERIES_CHECKS, measured)
+    nothing_passes = any(finding.name == "tissue_enhancement" and finding.fatal for finding in found)
+    return [f for f in found if not (nothing_passes and f.name in ("frame_order", "reversed_time"))]
+
+
+def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> list[QualityWarning]:
+    """List what computed maps and their arterial curve show, by `MAP_CHECKS`; arguments as of `check_quality`."""
+    arterial, dt_s = maps.arterial, maps.dt_s
+    raw_aif = arterial.aif_hu / arterial.scale
+    artery = curve_features(raw_aif[:, None], dt_s)
+    peak_hu = float(artery.peak_hu)
+    tails = [
+        float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
+    ]
+    measured = {
+        "no_contrast": peak_hu,
+        "weak_aif": peak_hu,
+        "bright_aif": peak_hu,
+        "aif_width": float(artery.width_s),
+        "partial_volume_aif": arterial.scale,
+        "late_contrast": float(artery.arrival_s),
+        "missing_baseline": maps.n_baseline,
+        "truncated_series": max(tails, default=0.0),
+        "short_after_peak": (len(raw_aif) - 1) * dt_s - float(artery.peak_s),
+        "motion": float(displacement_mm(estimate_motion(series, spacing_mm)).max()),
+        "residual_motion": float(maps.motion_mm.max()),
+        "noise": maps.noise_ratio,
+        "small_coverage": float(maps.brain.sum()) * math.prod(spacing_mm) / 1000,
+    }
+    if arterial.aif_mask.any():  # a curve that was given has no voxels
+        curve = series[:, arterial.aif_mask].float().mean(dim=1)
+        bend = curve[2:] - 2 * curve[1:-1] + curve[:-2]
+        noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
+        measured["contrast_to_noise"] = peak_hu / max(noise_hu, 1e-3)
+        measured["aif_in_bone"] = float(mean_over_time(series[: maps.n_baseline])[arterial.aif_mask].mean())
+        measured["no_vof"] = float(arterial.vof_mask.sum())
+    found = findings(MAP_CHECKS, measured)
+    normal = maps.tissue & (maps.tmax < 4) & (maps.cbf > 0)
+    share = float(normal.sum()) / max(float(maps.tissue.sum()), 1.0)
+    found += findings(MAP_CHECKS, {"normal_tissue": share})
+    if normal.any():
+        found += check_reference(*(float(volume[normal].median()) for volume in (maps.cbf, maps.cbv, maps.mtt)))
+    return sorted(found, key=lambda finding: not finding.fatal)
+
+
+def check_reference(cbf: float, cbv: float, mtt_s: float | None = None) -> list[QualityWarning]:
+    """What is implausible in the flow of normal tissue: CBF in ml/100 g/min, CBV in ml/100 g, MTT in s."""
+    measured = {"reference_cbf": cbf, "reference_cbv": cbv}
+    return findings(MAP_CHECKS, measured if mtt_s is None else measured | {"reference_mtt": mtt_s})
+
+
+def check_quality(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> list[QualityWarning]:
+    """List what is wrong with an examination: `check_series`, then `check_maps`.
 
     Args:
         series: (T, H, W, D) in HU.
         maps: what `perfusion_maps` made of it.
         spacing_mm: voxel size along H, W and D.
-        limits: the limits; the defaults if None.
 
     Returns:
-        The warnings, those that make the examination unusable first. Names: ``no_contrast``, ``truncated_series``,
-        ``late_contrast``, ``missing_baseline``, ``weak_aif``, ``saturated_aif``, ``partial_volume_aif``, ``motion``,
-        ``noise``, ``small_coverage``.
+        The findings, those that make the examination unusable first.
     """
-    limits = limits or QualityLimits()
-    arterial, dt_s = maps.arterial, maps.dt_s
-    raw_aif = arterial.aif_hu / arterial.scale
-    artery = curve_features(raw_aif[:, None], dt_s)
-    peak_hu, arrival_s = float(artery.peak_hu), float(artery.arrival_s)
-    tails = [
-        float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
-    ]
-    brightest, frames_at_top, contrast_to_noise = _arterial_voxels(series, arterial.aif_mask, peak_hu)
-    moved_mm = float(displacement_mm(estimate_motion(series, spacing_mm)).max())
-    volume_ml = float(maps.brain.sum()) * spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000
-    found = [
-        _below("no_contrast", peak_hu, limits.no_contrast_hu, "HU", fatal=True)
-        or _below("no_contrast", contrast_to_noise, limits.no_contrast_to_noise, "fold the noise", fatal=True),
-        _above("truncated_series", max(tails, default=0.0), limits.tail_share, "of the peak at the end"),
-        _above("late_contrast", arrival_s, limits.late_arrival_s, "s"),
-        _below("missing_baseline", maps.n_baseline, limits.fewest_baseline_frames, "frames"),
-        _below("weak_aif", peak_hu, limits.arterial_peak_hu, "HU"),
-        _above("saturated_aif", brightest, limits.saturated_hu, "HU")
-        or _above("saturated_aif", frames_at_top, limits.saturated_frames, "frames at the peak"),
-        _above("partial_volume_aif", arterial.scale, limits.partial_volume_scale, "fold"),
-        _above("motion", moved_mm, limits.large_motion_mm, "mm")
-        or _above("motion", float(maps.motion_mm.max()), limits.motion_mm, "mm"),
-        _above("noise", maps.noise_ratio, limits.drowned_noise_ratio, "of the tissue's peak", fatal=True)
-        or _above("noise", maps.noise_ratio, limits.noise_ratio, "of the tissue's peak"),
-        _below("small_coverage", volume_ml, limits.brain_ml, "ml"),
-    ]
-    return [warning for warning in found if warning is not None]
-
-
-def _arterial_voxels(series: Tensor, mask: Tensor, peak_hu: float) -> tuple[float, float, float]:
-    """Largest attenuation in HU, frames that share a voxel's largest value (median), and the peak over the noise.
-
-    A curve that was given has no voxels, and nothing to say of any of them.
-    """
-    if not mask.any():
-        return 0.0, 0.0, math.inf
-    curves = series[:, mask].float()
-    highest = curves.amax(dim=0)
-    mean = curves.mean(dim=1)
-    bend = mean[2:] - 2 * mean[1:-1] + mean[:-2]
-    noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
-    return float(highest.max()), float((curves == highest).sum(dim=0).median()), peak_hu / max(noise_hu, 1e-3)
+    times_s = maps.dt_s if len(series) == len(maps.arterial.aif_hu) else None
+    found = check_series(series, times_s, spacing_mm) + check_maps(series, maps, spacing_mm)
+    return sorted(found, key=lambda finding: not finding.fatal)
 
 
 def refuse_unusable(warnings: Sequence[QualityWarning]) -> None:
-    """Raise ValueError if one of the warnings makes the examination unusable."""
-    fatal = [str(warning) for warning in warnings if warning.fatal]
-    if fatal:
-        raise ValueError(f"series must show the passage of contrast, got {'; '.join(fatal)}")
-
-
-def _above(name: str, value: float, limit: float, unit: str, fatal: bool = False) -> QualityWarning | None:
-    return QualityWarning(name, value, limit, unit, fatal) if value > limit else None
-
-
-def _below(name: str, value: float, limit: float, unit: str, fatal: bool = False) -> QualityWarning | None:
-    return QualityWarning(name, value, limit, unit, fatal) if value < limit else None
+    """Raise ValueError if one of the findings makes the examination unusable."""
+    if fatal := fatal_text(warnings):
+        raise ValueError(f"series must show the passage of contrast through a brain, got {fatal}")

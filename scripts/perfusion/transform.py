@@ -1,4 +1,4 @@
-"""Dictionary transform that gives a case the perfusion maps it lacks."""
+"""Dictionary transform that checks a case's series and maps, and computes the maps that it lacks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from torch import Tensor
 
 from ..io.errors import CaseError
+from ..io.gate import QualityWarning, joined
 from .deconvolution import Method
-from .maps import DEFAULT_SMOOTHING_MM, perfusion_maps
-from .quality import check_quality, refuse_unusable
+from .given_maps import check_given_maps
+from .maps import DEFAULT_SMOOTHING_MM, PerfusionVolumes, perfusion_maps
+from .quality import check_maps, check_series, refuse_unusable
+from .smoothing import Spacing
+from .survey import survey_series
 
 MAP_KEYS = ("cbf", "cbv", "mtt", "tmax")
 
 
 class PerfusionMapsd(MapTransform):
-    """Compute those of ``cbf``, ``cbv``, ``mtt`` and ``tmax`` that a case lacks from its series.
+    """Check a series and the maps that came with it; compute those of ``cbf``, ``cbv``, ``mtt`` and ``tmax`` it lacks.
 
     Maps that are given stay untouched. The others are added as (1, H, W, D) float32 with the affine of the series.
-    What the quality control warns of is added to ``data["warnings"]``, a string.
+    What the quality control warns of is added to ``data["warnings"]``, a string: the series' own findings also where
+    all maps are given, see `check_series`, `check_given_maps` and `check_maps`.
 
     Args:
         keys: the key of the series, (T, H, W, D) in HU.
-        map_keys: the maps that a case should have afterwards.
+        map_keys: the maps that a case should have afterwards; none, and the series alone is checked.
         dt_s: time between frames in s, for every case, whatever its header says; None takes ``data["dt_s"]``, or else
             ``pixdim[4]`` of the series' header.
         smoothing_mm: see `perfusion_maps`.
@@ -35,8 +41,7 @@ class PerfusionMapsd(MapTransform):
         method: see `perfusion_maps`.
 
     Raises:
-        CaseError: maps are missing and cannot be computed, because the time between frames is not known or the series
-            shows no brain or no contrast.
+        CaseError: the series or a map is refused, or maps are missing and the time between frames is not known.
     """
 
     def __init__(
@@ -63,44 +68,61 @@ class PerfusionMapsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with all maps."""
         output = dict(data)
-        missing = [key for key in self.map_keys if output.get(key) is None]
-        if not missing:
-            return output
         key = self.keys[0]
         series = output[key]
+        given = {name: _values(output[name])[0] for name in self.map_keys if output.get(name) is not None}
         meta = series.meta if isinstance(series, MetaTensor) else {}
-        case = str(output.get("case", "?"))
-        file = meta.get("filename_or_obj")
+        case, file = str(output.get("case", "?")), meta.get("filename_or_obj")
         dt_s = self._interval_s(output, meta)
-        if dt_s is None:
+        if dt_s is None and len(given) < len(self.map_keys):
             raise CaseError.of(
                 case, str(key), file, "a time between frames", "none in the header: give dt_s, in s, or the maps"
             )
-        spacing = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
-        spacing_mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-        values = series.as_tensor() if isinstance(series, MetaTensor) else torch.as_tensor(series)
         try:
-            maps = perfusion_maps(
-                values,
-                dt_s,
-                spacing_mm,
-                motion_correction=self.motion_correction,
-                smoothing_mm=self.smoothing_mm,
-                method=self.method,
-            )
-            warnings = check_quality(values, maps, spacing_mm)
-            refuse_unusable(warnings)
+            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given)
         except ValueError as error:
             raise CaseError.of(case, str(key), file, "a CT-perfusion series of a brain", str(error)) from error
-        for name in missing:
-            volume = getattr(maps, name)[None]
-            output[name] = MetaTensor(volume, affine=series.affine) if isinstance(series, MetaTensor) else volume
-        notes = [str(output.get("warnings", "")), *(str(warning) for warning in warnings)]
-        output["warnings"] = "; ".join(filter(None, notes))
+        for name in self.map_keys:
+            if name not in given:
+                volume = getattr(maps, name)[None]
+                output[name] = MetaTensor(volume, affine=series.affine) if isinstance(series, MetaTensor) else volume
+        output["warnings"] = joined(output.get("warnings", ""), *warnings)
         return output
+
+    def _checked(
+        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
+    ) -> tuple[PerfusionVolumes | None, list[QualityWarning]]:
+        """The maps, where some are missing, and what is warned of in the series, the given and the computed maps."""
+        survey = survey_series(series, spacing_mm)
+        found = check_series(series, dt_s, spacing_mm, survey)
+        if given:
+            found += check_given_maps(given, survey)
+        refuse_unusable(found)
+        if dt_s is None or len(given) == len(self.map_keys):
+            return None, found
+        maps = perfusion_maps(
+            series,
+            dt_s,
+            spacing_mm,
+            motion_correction=self.motion_correction,
+            smoothing_mm=self.smoothing_mm,
+            method=self.method,
+        )
+        found += check_maps(series, maps, spacing_mm)
+        refuse_unusable(found)
+        return maps, found
 
     def _interval_s(self, data: Mapping[Hashable, Any], meta: Mapping[str, Any]) -> float | None:
         """Time between frames in s from the user, the case or the header, whichever tells it first."""
         pixdim = meta.get("pixdim")
         header_dt_s = float(pixdim[4]) if pixdim is not None and len(pixdim) > 4 else 0.0
         return self.dt_s or float(data.get("dt_s") or 0.0) or header_dt_s or None
+
+
+def _values(image: Tensor) -> Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+
+
+def _spacing_mm(series: Tensor) -> Spacing:
+    size = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
+    return float(size[0]), float(size[1]), float(size[2])

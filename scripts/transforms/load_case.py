@@ -12,6 +12,7 @@ from monai.transforms import MapTransform
 from ..io.case import FILE_KEYS, load_case
 from ..io.companions import with_companions
 from ..io.errors import CaseError
+from ..io.gate import joined, orientation_codes
 
 
 class LoadCased(MapTransform):
@@ -24,24 +25,30 @@ class LoadCased(MapTransform):
 
     Args:
         required: keys besides ``image`` that a case must have.
+        orientation: where the voxel axes point to, such as ``"RAS"``, for cases that do not say it themselves and
+            whose headers do not either; None refuses these.
 
     The output holds ``image`` as (T, H, W, D) in HU, and each of ``cbf``, ``cbv``, ``mtt``, ``tmax``, ``dwi`` and
     ``label`` that the case names as (1, H, W, D), all float32 with the affine of their file; ``case``, its name;
-    ``dt_s``, the time between frames in s, 0 where the header does not tell; and ``warnings``, an empty string.
+    ``dt_s``, the time between frames in s, 0 where the header does not tell; and ``warnings``, a string of what the
+    headers warn of.
 
     Raises:
         FileNotFoundError: a file is missing.
         CaseError: a file is not what it should be, or the case does not name one that is required.
     """
 
-    def __init__(self, required: Sequence[str] = ()) -> None:
+    def __init__(self, required: Sequence[str] = (), orientation: str | None = None) -> None:
         super().__init__(FILE_KEYS, allow_missing_keys=True)
         self.required = tuple(required)
+        self.orientation = None if orientation is None else orientation_codes(orientation)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with the images in the place of their paths."""
         output = dict(data)
         case = with_companions({str(key): value for key, value in data.items()})
+        if self.orientation is not None:
+            case = {"orientation": self.orientation, **case}
         loaded = load_case(case)
         for key in self.required:
             if key not in loaded:
@@ -56,5 +63,5 @@ class LoadCased(MapTransform):
                 "original_channel_dim": "no_channel",
             }
             output[key] = MetaTensor(array, affine=torch.from_numpy(loaded["affine"]), meta=meta)
-        output.update(case=loaded["case"], dt_s=float(loaded["dt_s"] or 0.0), warnings="")
+        output.update(case=loaded["case"], dt_s=float(loaded["dt_s"] or 0.0), warnings=joined(*loaded["warnings"]))
         return output

@@ -55,6 +55,7 @@ class CasePreprocessing(Compose):
         channels: what becomes a channel, in this order: ``image`` (the frames), ``cbf``, ``cbv``, ``mtt``, ``tmax``,
             ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
         dt_s: time between frames in s for the maps that are computed, whatever the headers say; None takes theirs.
+        orientation: where the voxel axes point to, such as ``"RAS"``, for files whose headers do not tell.
 
     The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
 
@@ -71,14 +72,13 @@ class CasePreprocessing(Compose):
         field_of_view_mm: float = FIELD_OF_VIEW_MM,
         channels: Sequence[str] = CHANNELS,
         dt_s: float | None = None,
+        orientation: str | None = None,
     ):
         known = (*CHANNELS, "dwi")
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
             raise ValueError(f"channels must be different ones of {known}, at least one, got {tuple(channels)}")
         maps = [key for key in MAP_KEYS if key in channels]
-        computed: list[Transform] = []
-        if maps:
-            computed.append(PerfusionMapsd("image", maps, dt_s))
+        computed: list[Transform] = [PerfusionMapsd("image", maps, dt_s)]  # without maps it checks the series
         if "mip" in channels:
             computed.append(TemporalMIPd("image", output_key="mip"))
         if "image" in channels:
@@ -87,7 +87,7 @@ class CasePreprocessing(Compose):
         oriented = list(dict.fromkeys([*geometry_keys, "image", *(key for key in channels if key != "mip"), *maps]))
         super().__init__(
             [
-                LoadCased(required=["dwi"] if "dwi" in channels else []),
+                LoadCased(["dwi"] if "dwi" in channels else [], orientation),
                 Orientationd(oriented, axcodes="RAS", labels=None, allow_missing_keys=True),
                 *computed,
                 *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),

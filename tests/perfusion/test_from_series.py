@@ -19,6 +19,7 @@ from scripts.perfusion import (
 )
 from scripts.perfusion.arterial_input import given_arterial_input, vessel_mask
 from scripts.perfusion.enhancement import even_frames
+from scripts.perfusion.frames import range_over_time
 from scripts.perfusion.quality import refuse_unusable
 from scripts.perfusion.reading import right_side
 from scripts.perfusion.smoothing import MaskedGrid, smooth_within
@@ -236,7 +237,8 @@ def test_midline_follows_a_turned_head(angle_deg: float) -> None:
 def test_transform_adds_what_is_missing_and_keeps_what_is_given() -> None:
     affine = torch.diag(torch.tensor([-2.0, -2.0, 8.0, 1.0], dtype=torch.float64))
     image = MetaTensor(head(stripped=True)[0], affine=affine)
-    given = MetaTensor(torch.full((1, *SHAPE), 3.0), affine=affine)
+    blood = range_over_time(image.as_tensor())[1] - image.as_tensor()[0]
+    given = MetaTensor(0.5 * blood[None].clamp(0, 20), affine=affine)
     case = {"image": image, "cbv": given, "dt_s": 1.0, "case": "one", "warnings": "before"}
     output = PerfusionMapsd()(case)
     assert output["cbv"] is given
@@ -244,7 +246,8 @@ def test_transform_adds_what_is_missing_and_keeps_what_is_given() -> None:
     for key in ("cbf", "mtt", "tmax"):
         assert output[key].shape == (1, *SHAPE)
         assert torch.equal(output[key].affine, affine)
-    assert output["warnings"] == "before"
+    assert output["warnings"].split("; ")[0] == "before"
+    assert "cbv" not in output["warnings"]
 
 
 def test_transform_takes_the_interval_from_the_user_before_the_case_before_the_header() -> None:
@@ -266,7 +269,7 @@ def test_transform_names_the_case_and_what_to_do() -> None:
     image = MetaTensor(head(stripped=True)[0], affine=torch.eye(4))
     with pytest.raises(CaseError, match="case 'one', image: expected a time between frames, .* give dt_s"):
         PerfusionMapsd()({"image": image, "case": "one", "dt_s": 0.0})
-    with pytest.raises(CaseError, match="case 'two', image: .*must show a brain"):
+    with pytest.raises(CaseError, match="case 'two', image: .*dead_frames: 9 frames"):
         PerfusionMapsd(dt_s=1.0)({"image": MetaTensor(torch.zeros(9, 16, 16, 2)), "case": "two"})
     with pytest.raises(ValueError, match="map_keys must be among"):
         PerfusionMapsd(map_keys=("flow",))
@@ -275,6 +278,10 @@ def test_transform_names_the_case_and_what_to_do() -> None:
             PerfusionMapsd(dt_s=dt_s)
 
 
-def test_transform_leaves_a_complete_case_alone() -> None:
-    case = {"image": torch.zeros(1), **{key: torch.ones(1) for key in ("cbf", "cbv", "mtt", "tmax")}}
-    assert PerfusionMapsd()(case) == case
+def test_transform_checks_a_complete_case_and_leaves_its_images_alone(maps: PerfusionVolumes) -> None:
+    given = {key: getattr(maps, key)[None] for key in ("cbf", "cbv", "mtt", "tmax")}
+    image = MetaTensor(head(stripped=False)[0], affine=torch.diag(torch.tensor([2.0, 2.0, 8.0, 1.0])))
+    output = PerfusionMapsd()({"image": image, **given})
+    assert all(output[key] is given[key] for key in given)
+    assert output["image"] is image
+    assert output["warnings"] == ""
