@@ -151,8 +151,10 @@ def _opened(mask: Tensor, spacing_mm: Spacing) -> Tensor:
     """What of a mask (H, W, D) is covered by squares of 3 mm, at least of two voxels, within it, slice by slice."""
     size = [max(2, round(_SINUS_MM / pixel_mm)) for pixel_mm in spacing_mm[:2]]
     slices = F.pad(mask.permute(2, 0, 1)[:, None].float(), (size[1] - 1, size[1] - 1, size[0] - 1, size[0] - 1))
-    full = 1 - F.max_pool2d(1 - slices, size, stride=1)
-    return (F.max_pool2d(full, size, stride=1)[:, 0] > 0).permute(1, 2, 0)
+    for sign in (-1, 1):  # the smallest, then the largest value, along one axis after the other
+        for kernel in ((size[0], 1), (1, size[1])):
+            slices = sign * F.max_pool2d(sign * slices, kernel, stride=1)
+    return (slices[:, 0] > 0).permute(1, 2, 0)
 
 
 def _spread(grid: MaskedGrid, area: Tensor, chosen: Tensor) -> float:
