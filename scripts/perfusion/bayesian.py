@@ -17,13 +17,17 @@ from torch import Tensor
 
 from .spline import spline_through
 
-_DELAYS_S, _DELAY_STEP_S = (-2.0, 25.0), 0.75
-_TRANSITS_S, _N_TRANSITS = (1.5, 30.0), 16
+_DELAYS_S, _DELAY_STEP_S = (-2.0, 25.0), 0.25
+_TRANSITS_S, _N_TRANSITS = (1.5, 30.0), 29
+_STEPS = {1: _DELAY_STEP_S, 2: math.log(_TRANSITS_S[1] / _TRANSITS_S[0]) / (_N_TRANSITS - 1)}
+_COARSE = 4  # fine steps to a coarse one
 _TRANSIT_SHAPES = (1.0, 3.0, math.inf)  # of a gamma distribution of transit times: exponential, gamma, box
-_PRIOR_TRANSIT_S, _PRIOR_TRANSIT_SD = 5.0, 0.7  # log-normal
-_MODEL_ERROR = 0.02  # of a curve's length
-_LAG_STEP_S = 0.25
-_ENTRIES_AT_ONCE = 1 << 20  # of the likelihood
+_PRIOR_TRANSIT, _PRIOR_TRANSIT_SD = math.log(5.0), 0.7  # log-normal
+_LOOSE_DELAY_S = 30.0
+_MODEL_ERROR = 0.005  # of a curve's length
+_COARSE_ERROR = 0.04  # of a curve's length
+_LONGEST_RESIDUE_S = 90.0
+_ENTRIES_AT_ONCE = 1 << 19  # of the likelihood
 
 
 class Posterior(NamedTuple):
@@ -69,19 +73,7 @@ class BayesianEstimator:
         aif, times = aif_hu.double(), times_s.to(aif_hu.device).double()
         weights = torch.ones_like(aif) if frame_weights is None else frame_weights.to(aif)
         self._centering = torch.diag(weights) - torch.outer(weights, weights) / weights.sum()
-        delays_s, transits_s, responses, log_prior, lags_s = _grid(aif.device, times)
-        arterial = spline_through(times, aif, weights, times[:, None] - lags_s)
-        curves = (_LAG_STEP_S * density_g_ml / hematocrit_factor / 6000) * arterial @ responses.T
-        visible = self._centering @ curves
-        length = (curves * visible).sum(dim=0).clamp_min(1e-24).sqrt()
-        self._templates = (visible / length).T.float()
-        self._log_prior = log_prior.float()
-        log_flow = -length.log()
-        log_volume = log_flow + (transits_s / 60).log()
-        moments = torch.stack([log_flow, log_volume, delays_s], dim=1)
-        self._center = moments.mean(dim=0).float()
-        moments = moments - moments.mean(dim=0)
-        self._moments = torch.cat([moments, moments.square()], dim=1).float()
+        self._models = _ModelCurves(aif, times, weights, self._centering, density_g_ml / hematocrit_factor / 6000)
 
     def __call__(self, curves: Tensor, noise_hu: Tensor | float) -> Posterior:
         """Estimate from enhancement curves.
@@ -107,53 +99,147 @@ class BayesianEstimator:
 
     def _estimate(self, data: Tensor, axes: Tensor, noise_hu: Tensor | float) -> Posterior:
         """Posterior of the curves (T, N) ``axes @ data``."""
-        templates = self._templates @ axes
+        models = self._models
+        coarse, fine = models.coarse @ axes, models.fine @ axes
+        table = torch.cat([models.moments, coarse], dim=1)
         metric = axes.T @ self._centering.to(axes) @ axes
-        table = torch.cat([self._moments, templates], dim=1)
         noise = torch.as_tensor(noise_hu, device=data.device, dtype=torch.float32).expand(data.shape[1])
-        voxels_at_once = max(1, _ENTRIES_AT_ONCE // len(templates))
+        voxels_at_once = max(1, _ENTRIES_AT_ONCE // len(coarse))
         found = data.new_empty(7, data.shape[1])
         for start in range(0, data.shape[1], voxels_at_once):
             part = slice(start, start + voxels_at_once)
-            found[:, part] = self._posterior(data[:, part], templates, metric, table, noise[part])
+            curves = data[:, part].T.contiguous()
+            energy = ((curves @ metric) * curves).sum(dim=1)
+            best, wide, wide_variance = models.over_grid(curves, energy, noise[part], coarse, table)
+            narrow, variance, trust = models.about(best, curves, energy, noise[part], fine)
+            found[:, part] = _values(torch.lerp(wide, narrow, trust), torch.lerp(wide_variance, variance, trust))
         return Posterior(*found)
 
-    def _posterior(self, data: Tensor, templates: Tensor, metric: Tensor, table: Tensor, noise: Tensor) -> Tensor:
-        """The values of `Posterior` (7, n) of some voxels."""
-        energy = (data * (metric @ data)).sum(dim=0)
-        error = (noise.square() + _MODEL_ERROR**2 * energy).clamp_min(1e-12).sqrt()
-        scaled = data / error
-        size = (scaled.T @ templates.T).clamp_min_(0)
-        likelihood = torch.softmax(torch.addcmul(self._log_prior, size, size, value=0.5), dim=1)
-        sums = (likelihood @ table).T
+
+def _values(mean: Tensor, variance: Tensor) -> Tensor:
+    """The values of `Posterior` (7, n) from mean and variance (3, n) of log flow, log volume and delay."""
+    sd = variance.sqrt()
+    cbf, cbv = mean[:2].exp()
+    return torch.stack([cbf, cbv, 60 * (mean[1] - mean[0]).exp(), mean[2], cbf * sd[0], cbv * sd[1], sd[2]])
+
+
+class _ModelCurves:
+    """Curves of model tissue for every shape, delay and mean transit time: (S, D, T) points, flattened to M.
+
+    Attributes:
+        fine: (M, 3, T) curve of unit length, and its derivatives with respect to delay and log transit time.
+        local: (M, 8) of each point: log of the length at unit flow and its two derivatives, the inner products of the
+            two derivatives of the curve, delay, and log transit time
+        coarse: (C, T) curves of each `_COARSE`-th point in both directions.
+        prior: (C,) its logarithm.
+        moments: (C, 6) log flow, log volume and delay of a curve of unit length, less `center`, and their squares.
+    """
+
+    def __init__(self, aif: Tensor, times: Tensor, weights: Tensor, centering: Tensor, scale: float) -> None:
+        like = {"device": aif.device, "dtype": torch.float64}
+        delays_s = torch.arange(_DELAYS_S[0], _DELAYS_S[1] + 1e-6, _DELAY_STEP_S, **like)
+        transits = torch.linspace(math.log(_TRANSITS_S[0]), math.log(_TRANSITS_S[1]), _N_TRANSITS, **like)
+        curves = scale * _tissue(aif, times, weights, delays_s, transits.exp())
+        seen = curves @ centering
+        length = (curves * seen).sum(dim=-1).clamp_min(1e-24).sqrt()
+        seen, log_length = curves / length[..., None], length.log()
+        slopes = [torch.gradient(seen, dim=dim)[0] / step for dim, step in _STEPS.items()]
+        length_slopes = [torch.gradient(log_length, dim=dim)[0] / step for dim, step in _STEPS.items()]
+        inner = [((one @ centering) * other).sum(-1) for one, other in ((slopes[0], slopes[0]), (slopes[0], slopes[1]), (slopes[1], slopes[1]))]
+        delay, transit = torch.broadcast_tensors(delays_s[:, None], transits)
+        delay, transit = delay.expand_as(length), transit.expand_as(length)
+        self.shape = length.shape
+        fine = torch.stack([seen, *slopes], dim=-2) @ centering
+        self.fine = fine.flatten(0, 2).float()
+        self.local = torch.stack([log_length, *length_slopes, *inner, delay, transit], dim=-1).flatten(0, 2).float()
+
+        latest = times[-1] - times[aif.argmax()]
+        prior = torch.where(delay > latest, -1e4, -0.5 * ((transit - _PRIOR_TRANSIT) / _PRIOR_TRANSIT_SD).square())
+        moments = torch.stack([-log_length, transit - log_length - math.log(60), delay], dim=-1)
+        some = (slice(None), slice(None, None, _COARSE), slice(None, None, _COARSE))
+        self.coarse = fine[some][..., 0, :].flatten(0, 2).float()
+        self.prior = prior[some].flatten().float()
+        moments = moments[some].flatten(0, 2)
+        self.center = moments.mean(dim=0)[:, None].float()
+        moments = moments - moments.mean(dim=0)
+        self.moments = torch.cat([moments, moments.square()], dim=1).float()
+
+    def over_grid(
+        self, curves: Tensor, energy: Tensor, noise: Tensor, coarse: Tensor, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Best coarse point (n, S) of each shape; mean and variance (3, n) of the posterior over the coarse grid."""
+        error = (noise.square() + _COARSE_ERROR**2 * energy).clamp_min(1e-12).sqrt()
+        size = ((curves / error[:, None]) @ coarse.T).clamp_min_(0)
+        logits = torch.addcmul(self.prior, size, size, value=0.5)
+        best = logits.unflatten(1, (self.shape[0], -1)).argmax(dim=2)
+        sums = (torch.softmax(logits, dim=1) @ table).T
         mean, square, template = sums[:3], sums[3:6], sums[6:]
-        size = (template * scaled).sum(dim=0)
+        height = (template * curves.T).sum(dim=0).clamp_min(1e-6)
         variance = (square - mean.square()).clamp_min(0)
-        mean = mean + self._center[:, None]
-        flows = (size > 0).to(size.dtype)
-        height = flows * size * error
-        cbf, cbv = height * mean[0].exp(), height * mean[1].exp()
-        mtt = flows * 60 * (mean[1] - mean[0]).exp()
-        of_size = 1 / size.square().clamp_min(1.0)
-        cbf_sd, cbv_sd = cbf * (variance[0] + of_size).sqrt(), cbv * (variance[1] + of_size).sqrt()
-        return torch.stack([cbf, cbv, mtt, flows * mean[2], cbf_sd, cbv_sd, variance[2].sqrt()])
+        variance[:2] += (noise / height).square()
+        mean = mean + self.center
+        mean[:2] += height.log()
+        return best, mean, variance
+
+    def about(
+        self, best: Tensor, curves: Tensor, energy: Tensor, noise: Tensor, fine: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance (3, n) of the posterior about the best point of each shape, between the points."""
+        n_shapes, n_delays, n_transits = self.shape
+        across = (n_transits - 1) // _COARSE + 1
+        row, column = _COARSE * (best // across), _COARSE * (best % across)
+        first = torch.arange(n_shapes, device=best.device) * n_delays
+        error = (noise.square() + _MODEL_ERROR**2 * energy).clamp_min(1e-12)[:, None]
+        for reach in (_COARSE, _COARSE, 0):
+            index = (first + row) * n_transits + column
+            height, pull_delay, pull_transit = torch.einsum("nsak,nk->ans", fine[index], curves)
+            height = height.clamp_min(1e-6)
+            log_length, by_delay, by_transit, dd, dm, mm, delay, transit = self.local[index].unbind(dim=-1)
+            relative = error / height.square()
+            weight = 1 / _PRIOR_TRANSIT_SD**2
+            away = transit - _PRIOR_TRANSIT
+            # precision matrix and gradient of the log posterior, both times `relative`
+            dd, mm = dd + relative / _LOOSE_DELAY_S**2, mm + relative * weight
+            pull_delay, pull_transit = pull_delay / height, pull_transit / height - relative * weight * away
+            determinant = (dd * mm - dm.square()).clamp_min(1e-12)
+            later = (mm * pull_delay - dm * pull_transit) / determinant
+            longer = (dd * pull_transit - dm * pull_delay) / determinant
+            if reach:
+                row = (row + (later / _STEPS[1]).round().clamp(-reach, reach).long()).clamp(0, n_delays - 1)
+                column = (column + (longer / _STEPS[2]).round().clamp(-reach, reach).long()).clamp(0, n_transits - 1)
+        later = later.clamp(-_STEPS[1], _STEPS[1])
+        longer = longer.clamp(-_STEPS[2], _STEPS[2])
+        gain = later * pull_delay + longer * pull_transit - 0.5 * (dd * later**2 + 2 * dm * later * longer + mm * longer**2)
+        evidence = (0.5 + gain) / relative - 0.5 * weight * away.square() - 0.5 * (determinant / relative.square()).log()
+        share = torch.softmax(evidence, dim=1)
+        log_flow = height.log() - log_length - by_delay * later - by_transit * longer
+        log_volume = log_flow + transit + longer - math.log(60)
+        means = torch.stack([log_flow, log_volume, delay + later])
+        spread = relative / determinant
+        of_delay, of_transit, of_both = spread * mm, spread * dd, -spread * dm
+
+        def propagated(a: Tensor, b: Tensor) -> Tensor:
+            return a**2 * of_delay + 2 * a * b * of_both + b**2 * of_transit + relative
+
+        variances = torch.stack([propagated(by_delay, by_transit), propagated(by_delay, by_transit - 1), of_delay])
+        mean = (share * means).sum(dim=2)
+        variance = (share * (variances + (means - mean[..., None]).square())).sum(dim=2)
+        width = (share * (of_delay / 0.75**2 + of_transit / 0.35**2)).sum(dim=1)
+        return mean, variance, 1 / (1 + width)
 
 
-def _grid(device: torch.device, times: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Delay (M,), mean transit time (M,), response (M, L) and log prior (M,) of model tissue; lags (L,)."""
-    like = {"device": device, "dtype": torch.float64}
-    delays = torch.arange(_DELAYS_S[0], _DELAYS_S[1] + 1e-6, _DELAY_STEP_S, **like)
-    transits = torch.logspace(*(math.log10(t) for t in _TRANSITS_S), _N_TRANSITS, **like)
-    lags = torch.arange(_DELAYS_S[0] - 1, 90.0, _LAG_STEP_S, **like)
-    edges = torch.cat([lags - _LAG_STEP_S / 2, lags[-1:] + _LAG_STEP_S / 2])
-    since = (edges - delays[:, None, None]).clamp_min(0)  # (D, 1, L + 1)
-    responses = [
-        (integrated_residue(since, transits[:, None], shape).diff(dim=-1) / _LAG_STEP_S) for shape in _TRANSIT_SHAPES
-    ]
-    n = len(_TRANSIT_SHAPES)
-    prior = -0.5 * ((transits / _PRIOR_TRANSIT_S).log() / _PRIOR_TRANSIT_SD).square()
-    grid = torch.stack(torch.broadcast_tensors(delays[:, None], transits, prior)).flatten(1).repeat(1, n)
-    return grid[0], grid[1], torch.stack(responses).flatten(0, 2), grid[2], lags
+def _tissue(aif: Tensor, times: Tensor, weights: Tensor, delays_s: Tensor, transits_s: Tensor) -> Tensor:
+    """Enhancement (S, D, T, frames) of tissue with unit flow, and a unit scale."""
+    n_lags = round(_LONGEST_RESIDUE_S / _DELAY_STEP_S)
+    step = _DELAY_STEP_S
+    n_delays = len(delays_s)
+    # arterial curve at frame time - (delay + lag): delays and lags share one grid
+    since = delays_s[0] + step * torch.arange(n_delays + n_lags, device=aif.device, dtype=aif.dtype)
+    arterial = spline_through(times, aif, weights, times[:, None] - since - step / 2)
+    windows = arterial.unfold(1, n_lags, 1)[:, :n_delays]  # (frames, D, lags)
+    edges = step * torch.arange(n_lags + 1, device=aif.device, dtype=aif.dtype)
+    remaining = torch.stack([integrated_residue(edges, transits_s[:, None], shape).diff() for shape in _TRANSIT_SHAPES])
+    return torch.einsum("tdl,srl->sdrt", windows, remaining)
 
 
 def integrated_residue(time_s: Tensor, mtt_s: Tensor, shape: float) -> Tensor:
