@@ -20,10 +20,12 @@ from .spline import spline_through
 _DELAYS_S, _DELAY_STEP_S = (-2.0, 25.0), 0.25
 _TRANSITS_S, _N_TRANSITS = (1.5, 30.0), 29
 _STEPS = {1: _DELAY_STEP_S, 2: math.log(_TRANSITS_S[1] / _TRANSITS_S[0]) / (_N_TRANSITS - 1)}
-_COARSE = 4  # fine steps to a coarse one
+_COARSE = (6, 4)  # fine steps to a coarse one
+_DELAY_DECAY_S = 20.0
 _TRANSIT_SHAPES = (1.0, 3.0, math.inf)  # of a gamma distribution of transit times: exponential, gamma, box
-_PRIOR_TRANSIT, _PRIOR_TRANSIT_SD = math.log(5.0), 0.7  # log-normal
+_PRIOR_TRANSIT, _SHORTER_SD, _LONGER_SD = math.log(5.0), 0.5, 1.0
 _LOOSE_DELAY_S = 30.0
+_REACH = (6, 6, 6, 0)
 _MODEL_ERROR = 0.005  # of a curve's length
 _COARSE_ERROR = 0.04  # of a curve's length
 _LONGEST_RESIDUE_S = 90.0
@@ -110,8 +112,8 @@ class BayesianEstimator:
             part = slice(start, start + voxels_at_once)
             curves = data[:, part].T.contiguous()
             energy = ((curves @ metric) * curves).sum(dim=1)
-            best, wide, wide_variance = models.over_grid(curves, energy, noise[part], coarse, table)
-            narrow, variance, trust = models.about(best, curves, energy, noise[part], fine)
+            wide, wide_variance = models.over_grid(curves, energy, noise[part], coarse, table)
+            narrow, variance, trust = models.about(wide, curves, energy, noise[part], fine)
             found[:, part] = _values(torch.lerp(wide, narrow, trust), torch.lerp(wide_variance, variance, trust))
         return Posterior(*found)
 
@@ -154,9 +156,11 @@ class _ModelCurves:
         self.local = torch.stack([log_length, *length_slopes, *inner, delay, transit], dim=-1).flatten(0, 2).float()
 
         latest = times[-1] - times[aif.argmax()]
-        prior = torch.where(delay > latest, -1e4, -0.5 * ((transit - _PRIOR_TRANSIT) / _PRIOR_TRANSIT_SD).square())
+        away = transit - _PRIOR_TRANSIT
+        prior = -0.5 * (away / torch.where(away < 0, _SHORTER_SD, _LONGER_SD)).square() - delay.clamp_min(0) / _DELAY_DECAY_S
+        prior = torch.where(delay > latest, -1e4, prior)
         moments = torch.stack([-log_length, transit - log_length - math.log(60), delay], dim=-1)
-        some = (slice(None), slice(None, None, _COARSE), slice(None, None, _COARSE))
+        some = (slice(None), slice(None, None, _COARSE[0]), slice(None, None, _COARSE[1]))
         self.coarse = fine[some][..., 0, :].flatten(0, 2).float()
         self.prior = prior[some].flatten().float()
         moments = moments[some].flatten(0, 2)
@@ -166,12 +170,11 @@ class _ModelCurves:
 
     def over_grid(
         self, curves: Tensor, energy: Tensor, noise: Tensor, coarse: Tensor, table: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Best coarse point (n, S) of each shape; mean and variance (3, n) of the posterior over the coarse grid."""
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance (3, n) of the posterior over the coarse grid."""
         error = (noise.square() + _COARSE_ERROR**2 * energy).clamp_min(1e-12).sqrt()
         size = ((curves / error[:, None]) @ coarse.T).clamp_min_(0)
         logits = torch.addcmul(self.prior, size, size, value=0.5)
-        best = logits.unflatten(1, (self.shape[0], -1)).argmax(dim=2)
         sums = (torch.softmax(logits, dim=1) @ table).T
         mean, square, template = sums[:3], sums[3:6], sums[6:]
         height = (template * curves.T).sum(dim=0).clamp_min(1e-6)
@@ -179,28 +182,30 @@ class _ModelCurves:
         variance[:2] += (noise / height).square()
         mean = mean + self.center
         mean[:2] += height.log()
-        return best, mean, variance
+        return mean, variance
 
     def about(
-        self, best: Tensor, curves: Tensor, energy: Tensor, noise: Tensor, fine: Tensor
+        self, wide: Tensor, curves: Tensor, energy: Tensor, noise: Tensor, fine: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and variance (3, n) of the posterior about the best point of each shape, between the points."""
         n_shapes, n_delays, n_transits = self.shape
-        across = (n_transits - 1) // _COARSE + 1
-        row, column = _COARSE * (best // across), _COARSE * (best % across)
-        first = torch.arange(n_shapes, device=best.device) * n_delays
+        row = ((wide[2] - _DELAYS_S[0]) / _STEPS[1]).round().long().clamp(0, n_delays - 1)[:, None]
+        column = wide[1] - wide[0] + math.log(60 / _TRANSITS_S[0])
+        column = (column / _STEPS[2]).round().long().clamp(0, n_transits - 1)[:, None]
+        first = torch.arange(n_shapes, device=wide.device) * n_delays
         error = (noise.square() + _MODEL_ERROR**2 * energy).clamp_min(1e-12)[:, None]
-        for reach in (_COARSE, _COARSE, 0):
+        for reach in _REACH:
             index = (first + row) * n_transits + column
             height, pull_delay, pull_transit = torch.einsum("nsak,nk->ans", fine[index], curves)
             height = height.clamp_min(1e-6)
             log_length, by_delay, by_transit, dd, dm, mm, delay, transit = self.local[index].unbind(dim=-1)
             relative = error / height.square()
-            weight = 1 / _PRIOR_TRANSIT_SD**2
             away = transit - _PRIOR_TRANSIT
+            weight = torch.where(away < 0, 1 / _SHORTER_SD**2, 1 / _LONGER_SD**2)
             # precision matrix and gradient of the log posterior, both times `relative`
             dd, mm = dd + relative / _LOOSE_DELAY_S**2, mm + relative * weight
-            pull_delay, pull_transit = pull_delay / height, pull_transit / height - relative * weight * away
+            pull_delay = pull_delay / height - relative * (delay > 0) / _DELAY_DECAY_S
+            pull_transit = pull_transit / height - relative * weight * away
             determinant = (dd * mm - dm.square()).clamp_min(1e-12)
             later = (mm * pull_delay - dm * pull_transit) / determinant
             longer = (dd * pull_transit - dm * pull_delay) / determinant
@@ -210,7 +215,7 @@ class _ModelCurves:
         later = later.clamp(-_STEPS[1], _STEPS[1])
         longer = longer.clamp(-_STEPS[2], _STEPS[2])
         gain = later * pull_delay + longer * pull_transit - 0.5 * (dd * later**2 + 2 * dm * later * longer + mm * longer**2)
-        evidence = (0.5 + gain) / relative - 0.5 * weight * away.square() - 0.5 * (determinant / relative.square()).log()
+        evidence = (0.5 + gain) / relative - 0.5 * weight * away.square() - delay.clamp_min(0) / _DELAY_DECAY_S - 0.5 * (determinant / relative.square()).log()
         share = torch.softmax(evidence, dim=1)
         log_flow = height.log() - log_length - by_delay * later - by_transit * longer
         log_volume = log_flow + transit + longer - math.log(60)
