@@ -20,7 +20,7 @@ from .spline import spline_through
 _DELAYS_S, _DELAY_STEP_S = (-2.0, 25.0), 0.25
 _TRANSITS_S, _N_TRANSITS = (1.5, 30.0), 29
 _STEPS = {1: _DELAY_STEP_S, 2: math.log(_TRANSITS_S[1] / _TRANSITS_S[0]) / (_N_TRANSITS - 1)}
-_COARSE = (6, 4)  # fine steps to a coarse one
+_COARSE = (9, 4)  # fine steps to a coarse one
 _DELAY_DECAY_S = 20.0
 _TRANSIT_SHAPES = (1.0, 3.0, math.inf)  # of a gamma distribution of transit times: exponential, gamma, box
 _PRIOR_TRANSIT, _SHORTER_SD, _LONGER_SD = math.log(5.0), 0.5, 1.0
@@ -29,7 +29,7 @@ _REACH = (6, 6, 6, 0)
 _MODEL_ERROR = 0.005  # of a curve's length
 _COARSE_ERROR = 0.04  # of a curve's length
 _LONGEST_RESIDUE_S = 90.0
-_ENTRIES_AT_ONCE = 1 << 19  # of the likelihood
+_ENTRIES_AT_ONCE = 1 << 21  # of the likelihood
 
 
 class Posterior(NamedTuple):
@@ -189,9 +189,9 @@ class _ModelCurves:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and variance (3, n) of the posterior about the best point of each shape, between the points."""
         n_shapes, n_delays, n_transits = self.shape
-        row = ((wide[2] - _DELAYS_S[0]) / _STEPS[1]).round().long().clamp(0, n_delays - 1)[:, None]
+        row = ((wide[2] - _DELAYS_S[0]) / _STEPS[1]).round().long().clamp(1, n_delays - 2)[:, None]
         column = wide[1] - wide[0] + math.log(60 / _TRANSITS_S[0])
-        column = (column / _STEPS[2]).round().long().clamp(0, n_transits - 1)[:, None]
+        column = (column / _STEPS[2]).round().long().clamp(1, n_transits - 2)[:, None]
         first = torch.arange(n_shapes, device=wide.device) * n_delays
         error = (noise.square() + _MODEL_ERROR**2 * energy).clamp_min(1e-12)[:, None]
         for reach in _REACH:
@@ -210,8 +210,8 @@ class _ModelCurves:
             later = (mm * pull_delay - dm * pull_transit) / determinant
             longer = (dd * pull_transit - dm * pull_delay) / determinant
             if reach:
-                row = (row + (later / _STEPS[1]).round().clamp(-reach, reach).long()).clamp(0, n_delays - 1)
-                column = (column + (longer / _STEPS[2]).round().clamp(-reach, reach).long()).clamp(0, n_transits - 1)
+                row = (row + (later / _STEPS[1]).round().clamp(-reach, reach).long()).clamp(1, n_delays - 2)
+                column = (column + (longer / _STEPS[2]).round().clamp(-reach, reach).long()).clamp(1, n_transits - 2)
         later = later.clamp(-_STEPS[1], _STEPS[1])
         longer = longer.clamp(-_STEPS[2], _STEPS[2])
         gain = later * pull_delay + longer * pull_transit - 0.5 * (dd * later**2 + 2 * dm * later * longer + mm * longer**2)
