@@ -87,13 +87,10 @@ def tiles(
         response = residue(kind, fine_s, mtt_s)
         response[0] /= 2
         shapes[kind, mtt_s] = SCALE * FINE_S * fftconvolve(local, response)[: len(fine_s)]
-    rows = [
-        row
-        for row in product(kinds, transits_s, delays_s, flows)
-        if row[1] * row[3] / 60 <= longest_volume
-    ]
+    rows = [row for row in product(kinds, transits_s, delays_s, flows) if row[1] * row[3] / 60 <= longest_volume]
     curves = [
-        flow * np.interp(times_s - delay_s, fine_s, shapes[kind, mtt_s], left=0.0) for kind, mtt_s, delay_s, flow in rows
+        flow * np.interp(times_s - delay_s, fine_s, shapes[kind, mtt_s], left=0.0)
+        for kind, mtt_s, delay_s, flow in rows
     ]
     kind, mtt_s, delay_s, flow = (np.array(column) for column in zip(*rows, strict=True))
     return Tiles(
