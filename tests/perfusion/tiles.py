@@ -8,6 +8,7 @@ and a dispersed bolus are added. All curves are integrals on a grid of 0.02 s of
 from __future__ import annotations
 
 from itertools import product
+from time import process_time
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from scipy.optimize import brentq
 from scipy.signal import fftconvolve
 from scipy.stats import gamma
 from torch import Tensor
+
+from scripts.perfusion.bayesian import BayesianEstimator
+from scripts.perfusion.deconvolution import deconvolve
 
 from .curves import residue
 
@@ -111,3 +115,33 @@ def dispersed(curve: NDArray, time_s: float) -> NDArray:
         return curve
     kernel = np.exp(-np.arange(len(curve)) * FINE_S / time_s)
     return fftconvolve(curve, kernel / kernel.sum())[: len(curve)]
+
+
+def table(
+    widths_s: tuple[float, ...] = WIDTHS_S,
+    frames: tuple[str, ...] = ("1 s", "2 s"),
+    noises_hu: tuple[float, ...] = (0.0, 0.5),
+) -> str:
+    """Markdown table of flow over truth, error of Tmax and processor time for each method, a second pass in all."""
+    lines = [
+        "| method | width, s | frames | noise, HU | CBF ratio, min / median / max | Tmax error, min / median / max, s | time, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for width_s, name, noise_hu in product(widths_s, frames, noises_hu):
+        made = tiles(width_s, True, FRAMES_S[name], flows=(50.0,))
+        noise = noise_hu * torch.randn(made.curves.shape, generator=torch.Generator().manual_seed(0))
+        curves, dt_s = made.curves + noise, float(FRAMES_S[name][1])
+        methods = {
+            "oSVD": lambda c=curves, m=made, d=dt_s: deconvolve(c.T, m.aif_hu, d, method="osvd"),
+            "bcSVD": lambda c=curves, m=made, d=dt_s: deconvolve(c.T, m.aif_hu, d, method="bcsvd"),
+            "sSVD": lambda c=curves, m=made, d=dt_s: deconvolve(c.T, m.aif_hu, d, method="ssvd"),
+            "Bayesian": lambda c=curves, m=made, n=noise_hu: BayesianEstimator(m.aif_hu, m.times_s)(c, max(n, 0.05)),
+        }
+        for method, estimate in methods.items():
+            start = process_time()
+            found = estimate()
+            spent = process_time() - start
+            ratio, late = found.cbf / made.cbf, found.tmax - made.delay_s
+            numbers = (" / ".join(f"{q:.2f}" for q in (v.min(), v.median(), v.max())) for v in (ratio, late))
+            lines.append(f"| {method} | {width_s:g} | {name} | {noise_hu:g} | {' | '.join(numbers)} | {spent:.3f} |")
+    return "\n".join(lines)
