@@ -12,8 +12,8 @@ and offset enter linearly and are integrated in closed form. The posterior of th
 The result is the mean of both, weighted by how narrow the second is. Means are those of logarithms: the mean of
 flow = volume / transit time itself follows the short end of a broad posterior of the transit time.
 
-Dispersion of the bolus is not a parameter. A dispersed exponential residue is nearly a gamma-shaped one: with a dispersion
-of 4 s among the shapes, the delay at a dispersion of 4.5 s is 0.6 s too long instead of 1.7 s, but the flow of
+Dispersion of the bolus is not a parameter. A dispersed exponential residue is nearly a gamma-shaped one: with a
+dispersion of 4 s among the shapes, the delay at a dispersion of 4.5 s is 0.6 s too long instead of 1.7 s, but the flow of
 undispersed tissue with a transit time of 9 s is up to 3.1 times too high.
 """
 
@@ -177,7 +177,7 @@ class _Models:
             curve (delay with itself, both, transit time with itself), delay, log transit time.
         coarse: (C, frames) curves of the coarse grid.
         prior: (C,) log prior.
-        moments: (C, 6) log flow, log volume and delay of a curve of unit length less `center` (3, 1), and their squares.
+        moments: (C, 6) log flow, log volume and delay of a curve of unit length less `center`, and their squares.
     """
 
     def __init__(self, aif: Tensor, times: Tensor, weights: Tensor, metric: Tensor, scale: float) -> None:

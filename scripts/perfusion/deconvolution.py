@@ -5,8 +5,8 @@ Tissue enhancement is the arterial curve convolved with the flow-scaled residue 
 
 * ``ssvd``: Toeplitz matrix, fixed truncation (Ostergaard et al., Magn Reson Med 1996;36:715-725);
 * ``bcsvd``: block-circulant matrix of twice the length, fixed truncation, insensitive to the tracer's arrival;
-* ``osvd``: block-circulant, truncation chosen voxel by voxel so that the residue function is neither noisy nor oscillates
-  (both Wu et al., Magn Reson Med 2003;50:164-174).
+* ``osvd``: block-circulant, truncation chosen voxel by voxel so that the residue function is not noisy and does
+  not oscillate (both Wu et al., Magn Reson Med 2003;50:164-174).
 
 A circulant matrix is diagonal in the discrete Fourier basis, so its singular values are the magnitudes of the arterial
 spectrum, in pairs, and every truncation is a subset of frequencies. All truncations therefore share one projection of
@@ -47,8 +47,8 @@ _ROUNDING = 1e-4  # of a maximum; more than float32 loses in a sum over the freq
 
 #: Implementations after Wu 2003 take 0.035 for residue functions of more than 100 frames. The index is a mean over all
 #: frames of a sum that does not depend on their number, at least 2 for a function that rises at once: 0.026 for 38
-#: frames (76 s at 2 s a frame), where 0.035 reads 0.13 to 0.28 of the flow of noiseless short transits. Noise is bounded
-#: by `LARGEST_NOISE` instead, and the index is a second guard.
+#: frames (76 s at 2 s a frame), where 0.035 reads 0.13 to 0.28 of the flow of noiseless short transits. Noise is
+#: bounded by `LARGEST_NOISE` instead, and the index is a second guard.
 DEFAULT_OSCILLATION_INDEX = 0.1
 
 

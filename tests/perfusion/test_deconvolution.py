@@ -101,17 +101,17 @@ def test_osvd_equals_a_loop_over_dense_decompositions(noisy: tuple[torch.Tensor,
 
 @pytest.mark.parametrize("noise_hu", [0.25, 0.5, 1.0])
 def test_noise_bounds_what_osvd_keeps(noise_hu: float) -> None:
-    """A broad bolus at 1 s a frame: without the bound, flow is up to 3.9 times the truth."""
+    """A broad bolus at 1 s a frame: without the bound, the mean flow of a tile is up to 3.9 times the truth."""
     found = tiles(12.0, True, FRAMES_S["1 s"], flows=(20.0, 40.0, 60.0), longest_volume=8.0)
     many = found.curves.repeat(1, 4)
     noisy = many + noise_hu * torch.randn(many.shape, generator=torch.Generator().manual_seed(0))
-    known, estimated = (
-        deconvolve(noisy.T, found.aif_hu, 1.0, noise=noise).cbf / found.cbf.repeat(4) for noise in (noise_hu, None)
+    known, estimated, free = (
+        (deconvolve(noisy.T, found.aif_hu, 1.0, noise=noise).cbf / found.cbf.repeat(4)).view(4, -1).mean(dim=0)
+        for noise in (noise_hu, None, 0.0)
     )
-    assert max(known.max(), estimated.max()) < 2.0
+    assert max(known.max(), estimated.max()) < 1.8
     assert estimated.median() == pytest.approx(known.median().item(), rel=0.05)
-    free = deconvolve(noisy.T, found.aif_hu, 1.0, noise=0.0).cbf / found.cbf.repeat(4)
-    assert free.max() > 1.2 * known.max()
+    assert free.max() > known.max()
 
 
 def test_osvd_without_oscillation_limit_is_bcsvd(noisy: tuple[torch.Tensor, torch.Tensor]) -> None:

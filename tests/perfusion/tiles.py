@@ -1,7 +1,7 @@
 """A digital phantom of tiles: curves of every combination of flow, transit time, delay and residue function.
 
-Written after the description of Kudo et al., Radiology 2013;267:201-211: a block for the arterial curve, a block for the
-venous one, and tiles that span flow, mean transit time and delay, for an exponential and a box residue; a gamma residue
+Written after the description of Kudo et al., Radiology 2013;267:201-211: a block for the arterial curve, a block for
+the venous one, and tiles that span flow, mean transit time and delay, for an exponential and a box residue; a gamma residue
 and a dispersed bolus are added. All curves are integrals on a grid of 0.02 s of closed forms.
 """
 
@@ -124,7 +124,7 @@ def table(
 ) -> str:
     """Markdown table of flow over truth, error of Tmax and processor time for each method, a second pass in all."""
     lines = [
-        "| method | width, s | frames | noise, HU | CBF ratio, min / median / max | Tmax error, min / median / max, s | time, s |",
+        "| method | width, s | frames | noise, HU | CBF ratio, min / median / max | Tmax error, s | time, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for width_s, name, noise_hu in product(widths_s, frames, noises_hu):
