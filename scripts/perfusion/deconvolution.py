@@ -5,8 +5,8 @@ Tissue enhancement is the arterial curve convolved with the flow-scaled residue 
 
 * ``ssvd``: Toeplitz matrix, fixed truncation (Ostergaard et al., Magn Reson Med 1996;36:715-725);
 * ``bcsvd``: block-circulant matrix of twice the length, fixed truncation, insensitive to the tracer's arrival;
-* ``osvd``: block-circulant, truncation chosen voxel by voxel so that the residue function does not oscillate
-  (both Wu et al., Magn Reson Med 2003;50:164-174).
+* ``osvd``: block-circulant, truncation chosen voxel by voxel so that the residue function is not noisy and does
+  not oscillate (both Wu et al., Magn Reson Med 2003;50:164-174).
 
 A circulant matrix is diagonal in the discrete Fourier basis, so its singular values are the magnitudes of the arterial
 spectrum, in pairs, and every truncation is a subset of frequencies. All truncations therefore share one projection of
@@ -27,13 +27,29 @@ from torch import Tensor
 Method = Literal["osvd", "bcsvd", "ssvd"]
 
 #: Smallest relative singular value kept. ssvd and bcsvd: 20 % and 10 %, the common choices for noisy curves (Wu 2003).
-#: osvd: the least truncation that is tried; below it, float32 curves hold no signal that the AIF could have passed.
+#: osvd: the least truncation that is tried; below it the spectrum of an AIF is interpolation error.
 DEFAULT_THRESHOLD: dict[str, float] = {"ssvd": 0.2, "bcsvd": 0.1, "osvd": 0.003}
 
 #: Share of the maximum from which on an earlier local maximum of the residue function is the one that counts.
 PLATEAU = 0.9
 
+#: The noise of the residue function may be this fraction of its maximum: the highest of a hundred noisy values is 2.5
+#: standard deviations high, so that noise raises the flow by about 25 % at most. A choice.
+LARGEST_NOISE = 0.1
+
+#: osvd keeps singular values above this fraction of the largest, however noisy a curve is: the fixed truncation of
+#: Ostergaard 1996. Without it, neither limit may be met but by the mean alone, and the flow is near zero.
+LEAST_TRUNCATED = 0.2
+
+_MEDIAN_OF_NORMAL = 0.6745  # median absolute value in standard deviations
 _ROUNDING = 1e-4  # of a maximum; more than float32 loses in a sum over the frequencies
+
+
+#: Implementations after Wu 2003 take 0.035 for residue functions of more than 100 frames. The index is a mean over all
+#: frames of a sum that does not depend on their number, at least 2 for a function that rises at once: 0.026 for 38
+#: frames (76 s at 2 s a frame), where 0.035 reads 0.13 to 0.28 of the flow of noiseless short transits. Noise is
+#: bounded by `LARGEST_NOISE` instead, and the index is a second guard.
+DEFAULT_OSCILLATION_INDEX = 0.1
 
 
 class PerfusionMaps(NamedTuple):
@@ -56,7 +72,8 @@ def deconvolve(
     *,
     method: Method = "osvd",
     threshold: float | None = None,
-    oscillation_index: float = 0.1,
+    oscillation_index: float = DEFAULT_OSCILLATION_INDEX,
+    noise: Tensor | float | None = None,
     density_g_ml: float = 1.04,
     hematocrit_factor: float = 0.733,
     chunk_size: int = 8192,
@@ -75,9 +92,10 @@ def deconvolve(
         threshold: smallest singular value kept, relative to the largest; ``None`` takes `DEFAULT_THRESHOLD`. For
             ``osvd`` it bounds the search from below.
         oscillation_index: the largest oscillation index allowed by ``osvd``: the mean absolute second difference of
-            the residue function over its maximum. Implementations after Wu 2003 commonly take 0.035; curves as noisy as
-            those of CT need more, hence 0.1, a choice. The difference is taken around the circle here, so that what
-            is kept does not depend on the delay.
+            the residue function over its maximum. The difference is taken around the circle here, so that what is kept
+            does not depend on the delay.
+        noise: standard deviation of the white noise of each frame, a scalar or (N,), which bounds what ``osvd`` keeps:
+            the noise of the residue function must not exceed `LARGEST_NOISE` of its maximum. None takes `noise_of`.
         density_g_ml: rho, density of brain tissue.
         hematocrit_factor: kH = (1 - H_artery) / (1 - H_capillary) = (1 - 0.45) / (1 - 0.25), the usual hematocrits of
             large and small vessels.
@@ -101,13 +119,15 @@ def deconvolve(
     relative_limit = DEFAULT_THRESHOLD[method] if threshold is None else threshold
     kernel = aif.detach().to(device=tissue.device, dtype=torch.float64) * dt_s
     find_peak = _peak_finder(kernel, method, relative_limit, oscillation_index)
+    if noise is not None:
+        noise = torch.as_tensor(noise, device=tissue.device, dtype=torch.float32).expand(tissue.shape[0])
 
     n_voxels = tissue.shape[0]
     flow, peak_frame, area = (torch.empty(n_voxels, device=tissue.device) for _ in range(3))
     for start in range(0, n_voxels, chunk_size):
         part = slice(start, start + chunk_size)
         curves = tissue[part].float()
-        flow[part], peak_frame[part] = find_peak(curves)
+        flow[part], peak_frame[part] = find_peak(curves, noise_of(curves) if noise is None else noise[part])
         area[part] = curves.sum(dim=1)
 
     scale = hematocrit_factor / density_g_ml
@@ -122,19 +142,28 @@ def deconvolve(
     )
 
 
-PeakFinder = Callable[[Tensor], tuple[Tensor, Tensor]]
+PeakFinder = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def noise_of(curves: Tensor) -> Tensor:
+    """Standard deviation (n,) of the white noise of curves (n, T), from the median of their second differences.
+
+    The variance of a second difference is six times that of a frame; the median leaves out the few frames in which the
+    bolus bends the curve.
+    """
+    return curves.diff(n=2, dim=1).abs().median(dim=1).values / (_MEDIAN_OF_NORMAL * math.sqrt(6))
 
 
 def _peak_finder(kernel: Tensor, method: Method, relative_limit: float, oscillation_index: float) -> PeakFinder:
     """Return the function that gives height and place (in frames) of the residue's maximum for curves (n, T)."""
     if method == "ssvd":
         inverse = _toeplitz_inverse(kernel, relative_limit).float()
-        return lambda curves: _first_maximum(curves @ inverse)
+        return lambda curves, _: _first_maximum(curves @ inverse)
     basis = _CirculantBasis(kernel, relative_limit)
     if method == "bcsvd":
         at_frames = basis.period.flatten(1) @ basis.project.flatten(0, 1)
         between = torch.bmm(basis.between, basis.project).flatten(0, 1)
-        return lambda curves: _first_peak(at_frames @ curves.T, _highest((between @ curves.T).unflatten(0, (2, -1))))
+        return lambda curves, _: _first_peak(at_frames @ curves.T, _highest((between @ curves.T).unflatten(0, (2, -1))))
     return partial(_least_oscillating_peak, basis=basis, oscillation_index=oscillation_index)
 
 
@@ -161,6 +190,9 @@ class _CirculantBasis:
         between: (2, T, M) coefficients to the parts half a frame after the frames 0 to T - 1.
         curvature: (2, T + 1, M) coefficients to the parts of the circular second difference, doubled but for the frames
             0 and T, which the period has once.
+        n_least: frequencies that are always kept.
+        noise_gain: (M,) standard deviation of the residue function with so many frequencies, for noise of 1 in each
+            frame.
         sharpness: (M,) sum of absolute second differences that one unit of amplitude causes at least.
     """
 
@@ -187,6 +219,8 @@ class _CirculantBasis:
         self.between = _waves(omega, time[:n_frames] + 0.5).float()
         self.curvature = (residue * bend * times[:, None]).float()
         self.sharpness = (length * bend / share).float()
+        self.n_least = max(1, int((size[kept] >= LEAST_TRUNCATED * size.max()).sum()))
+        self.noise_gain = self.project.square().sum(dim=(0, 2)).div(2).cumsum(0).sqrt()
 
 
 def _waves(omega: Tensor, time: Tensor) -> Tensor:
@@ -202,18 +236,21 @@ def _highest(parts: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _least_oscillating_peak(
-    curves: Tensor, *, basis: _CirculantBasis, oscillation_index: float
+    curves: Tensor, noise: Tensor, *, basis: _CirculantBasis, oscillation_index: float
 ) -> tuple[Tensor, Tensor]:
     """Peak of the residue with the least truncation whose oscillation index is within the limit, curves (n, T)."""
     n_curves, n_frames = curves.shape
     coefficients = (basis.project.flatten(0, 1) @ curves.T).unflatten(0, (2, -1))
     budget = oscillation_index * 2 * n_frames
     roughest, possible = _bounds(coefficients, basis, budget)
-    kept = torch.ones(n_curves, dtype=torch.int32, device=curves.device)
+    # the least maximum at which the noise of each truncation is small enough
+    least = basis.noise_gain[:, None] * (noise / LARGEST_NOISE)
+    possible &= budget * least <= roughest
+    kept = torch.full((n_curves,), basis.n_least, dtype=torch.int32, device=curves.device)
     searching = torch.ones_like(possible[0])
     cosines, sines = coefficients
     (even, odd), (even_bend, odd_bend) = basis.residue, basis.curvature
-    for rank in (possible[1:].any(dim=1).nonzero().squeeze(1) + 2).flip(0).tolist():
+    for rank in (possible[basis.n_least :].any(dim=1).nonzero().squeeze(1) + basis.n_least + 1).flip(0).tolist():
         tried = torch.nonzero(searching & possible[rank - 1]).squeeze(1)
         if not len(tried):
             continue
@@ -224,7 +261,8 @@ def _least_oscillating_peak(
         hopeful = torch.nonzero(roughness <= roughest[rank - 1].index_select(0, tried)).squeeze(1)
         some_cosines, some_sines = (part.index_select(1, hopeful) for part in (some_cosines, some_sines))
         highest = _highest((even[:, :rank] @ some_cosines, odd[:, :rank] @ some_sines))
-        found = tried[hopeful[roughness[hopeful] <= budget * highest]]
+        enough = least[rank - 1].index_select(0, tried[hopeful])
+        found = tried[hopeful[(roughness[hopeful] <= budget * highest) & (enough <= highest)]]
         kept.index_fill_(0, found, rank)
         searching.index_fill_(0, found, False)
     most = int(kept.max())

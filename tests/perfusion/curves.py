@@ -49,12 +49,14 @@ def loop_osvd(tissue: NDArray, aif: NDArray, dt_s: float, threshold: float, limi
     left, singular, right = np.linalg.svd(matrix)
     curve = np.concatenate([tissue, np.zeros_like(tissue)])
     # Singular values of one frequency come in pairs that rounding may part.
-    for value in sorted({round(v, 9) for v in singular / singular[0] if v >= threshold}):
+    tried = sorted({round(v, 9) for v in singular / singular[0] if v >= threshold})
+    least = min(value for value in tried if value >= 0.2)  # never truncated more
+    for value in tried:
         kept = singular / singular[0] >= value - 1e-7
         found = right[kept].T @ ((left[:, kept].T @ curve) / singular[kept])
         bend = np.roll(found, 1) - 2 * found + np.roll(found, -1)
         index = np.abs(bend).mean() / found.max()
-        if 0 < index <= limit:
+        if 0 < index <= limit or value == least:
             break
     spectrum = np.fft.rfft(found)
     half_frame_later = np.fft.irfft(spectrum * np.exp(0.5j * 2 * np.pi * np.fft.rfftfreq(length)), length)
