@@ -1,33 +1,30 @@
-"""Perfusion maps of a raw CT-perfusion series."""
+"""Perfusion maps of a raw CT-perfusion series: an examination, its arterial input, its filtered curves, the estimate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from .alike import smooth_alike
 from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
-from .brain import away_from_bone, brain_mask, check_series, fluid_mask
+from .bayesian import BayesianEstimator, Posterior
+from .brain import fluid_mask
 from .curve_features import smooth_in_time
-from .deconvolution import Method, deconvolve
-from .denoising import from_basis, height, principal_curves, to_basis
-from .enhancement import arrival_frame, even_frames, noise_to_peak, subtract_baseline
+from .deconvolution import Method as Deconvolution
+from .deconvolution import deconvolve
+from .enhancement import Times
+from .examination import Examination, even_times, examine, median_interval_s
+from .filtered_curves import DEFAULT_SMOOTHING_MM, FilteredCurves, filter_curves
+from .frame_motion import FrameMotion
 from .frames import mean_over_time
-from .guided import guided_smooth, tissue_guide
-from .motion import correct_motion
-from .residual_motion import remove_residual_motion
+from .in_plane import InPlaneGrid
 from .smoothing import MaskedGrid, Spacing
-from .tissue_models import TissueModels
 
-DEFAULT_SMOOTHING_MM = 3.5
-_BASIS_SMOOTHING_MM = 2.0
-_GUIDE_SMOOTHING_MM = 2.0  # at least
-_AMOUNT_SMOOTHING = 0.5  # of the smoothing
-_ALIKE = 0.15  # of the mean curve's height
+Method = Literal["bayesian", "osvd", "bcsvd", "ssvd"]
+
 _FLUID_SMOOTHING_MM = 1.0
+_DELAY_SMOOTHING = 0.7  # of the smoothing: delay changes from territory to territory, not from voxel to voxel; a choice
 _HEAD_RADIUS_MM = 70.0
 
 
@@ -40,13 +37,19 @@ class PerfusionVolumes(NamedTuple):
     cbf: Tensor
     """Cerebral blood flow, ml/100 g/min."""
     cbv: Tensor
-    """Cerebral blood volume, by models (`TissueModels`), ml/100 g."""
+    """Cerebral blood volume, ml/100 g."""
     mtt: Tensor
-    """Mean transit time, CBV over CBF, s."""
+    """Mean transit time, 60 CBV / CBF, s."""
     tmax: Tensor
-    """Time at which the residue function is largest, by models (`TissueModels`), s; not below 0."""
+    """Time at which the residue function is largest, s; not below 0."""
     ttp: Tensor
     """Time from the first frame to the peak of the tissue curve, s."""
+    cbf_sd: Tensor | None
+    """Standard deviation of CBF, ml/100 g/min; None where the method gives none, as the two that follow."""
+    cbv_sd: Tensor | None
+    """Standard deviation of CBV, ml/100 g."""
+    tmax_sd: Tensor | None
+    """Standard deviation of Tmax, s."""
     baseline: Tensor
     """Attenuation before contrast, smoothed, HU."""
     brain: Tensor
@@ -54,127 +57,183 @@ class PerfusionVolumes(NamedTuple):
     tissue: Tensor
     """Boolean (H, W, D): the brain without its vessels and fluid spaces, what statistics are made of."""
     arterial: ArterialInput
-    """The arterial input and venous output functions."""
+    """The arterial input and venous output functions, at `times_s`."""
     n_baseline: int
     """Frames before contrast arrives."""
+    times_s: Tensor
+    """(T,) times of the frames that were used, s after the first frame of the series."""
     dt_s: float
-    """Time between the frames of the curves, s."""
+    """Usual time between them, s."""
+    motion: FrameMotion
+    """How far the head moved in every frame of the series, and which frames were left out."""
     motion_mm: Tensor
-    """(T,) displacement of each frame at the surface of the brain, what is left of it after a motion correction."""
+    """(T,) displacement of each frame that was used at the surface of the brain, by the curves; what is left of it
+    after a motion correction."""
     noise_ratio: float
     """Noise of the smoothed curves over the peak of their mean."""
 
 
 def perfusion_maps(
     series: Tensor,
-    dt_s: float | Sequence[float],
+    times_s: Times,
     spacing_mm: Spacing = (1.0, 1.0, 1.0),
     *,
     aif: AifSource | None = None,
     brain: Tensor | None = None,
-    motion_correction: bool = False,
+    motion_correction: bool = True,
     smoothing_mm: float = DEFAULT_SMOOTHING_MM,
-    method: Method = "osvd",
+    method: Method = "bayesian",
     threshold: float | None = None,
-    oscillation_index: float = 0.1,
+    oscillation_index: float | None = None,
     density_g_ml: float = 1.04,
     hematocrit_factor: float = 0.733,
 ) -> PerfusionVolumes:
     """Compute CBF, CBV, MTT, Tmax and TTP of every voxel of the brain.
 
+    CT perfusion resolves about 0.9 mm at best. Where pixels are half as large or smaller, the estimate runs on means of
+    as many as make about 0.9 mm, and the maps come back by interpolation.
+
     Args:
-        series: (T, H, W, D) in HU.
-        dt_s: time between frames in s, or the time of every frame; uneven frames are resampled.
+        series: (T, H, W, D) in HU, slices last.
+        times_s: time between frames in s, or the time of every frame.
         spacing_mm: voxel size along H, W and D.
-        aif: the arterial enhancement curve (T,), a mask (H, W, D) or the indices of an arterial voxel; found by itself
-            if None. A curve belongs to evenly spaced frames.
+        aif: the arterial enhancement curve, one value for each frame of the series, a mask (H, W, D) or the indices of
+            an arterial voxel; found by itself if None.
         brain: boolean (H, W, D); found by itself if None.
-        motion_correction: align the frames first, see `correct_motion`; without it, movements smaller than the
+        motion_correction: align the frames of a head that moved, see `examine`; without it, movements smaller than the
             smoothing are still taken out of the curves, see `remove_residual_motion`.
-        smoothing_mm: standard deviation of the neighbourhood that smooths the slices within the brain along the
-            anatomy, see `guided_smooth`; 0 for none.
-        method: see `deconvolve`, as the arguments that follow.
-        threshold: see `deconvolve`.
-        oscillation_index: see `deconvolve`.
-        density_g_ml: see `deconvolve`.
+        smoothing_mm: standard deviation of the neighborhood that smooths the slices within the brain, see
+            `filter_curves`; 0 for none.
+        method: ``"bayesian"`` (see `BayesianEstimator`), or a deconvolution by truncated singular values (see
+            `deconvolve`): ``"osvd"``, ``"bcsvd"``, ``"ssvd"``.
+        threshold: of `deconvolve`, as the argument that follows.
+        oscillation_index: of `deconvolve`; its default if None.
+        density_g_ml: density of brain tissue.
         hematocrit_factor: see `deconvolve`.
 
     Raises:
         ValueError: an argument does not fit, or the series has no brain or no contrast in it.
     """
-    check_series(series, spacing_mm)
-    if motion_correction:  # before frames are mixed to even their times
-        series, _ = correct_motion(series, spacing_mm)
-    series, interval_s = even_frames(series, dt_s)
-    brain = brain_mask(series, spacing_mm) if brain is None else _given_brain(brain, series)
-    if not brain.any():
-        raise ValueError("series must show a brain, got no region of soft tissue (-5 to 110 HU) that could be one")
-    steady = brain & away_from_bone(series, spacing_mm)
-    n_baseline = arrival_frame(series, steady if steady.any() else brain, interval_s)
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}")
+    grid = InPlaneGrid(tuple(series.shape[1:3]), spacing_mm)
+    examination = examine(
+        grid.reduced(series),
+        times_s,
+        grid.spacing_mm,
+        brain=None if brain is None else grid.reduced_mask(brain),
+        motion_correction=motion_correction,
+    )
+    arterial = _arterial_input(examination, grid.reduced_source(aif))
+    physics = {"density_g_ml": density_g_ml, "hematocrit_factor": hematocrit_factor}
+    options = {"threshold": threshold, "oscillation_index": oscillation_index}
+    volumes = _estimate(examination, arterial, smoothing_mm, method, physics, options)
+    return grid.restored(volumes, brain)
+
+
+def _arterial_input(examination: Examination, aif: AifSource | None) -> ArterialInput:
+    series, times_s, n_baseline = examination.series, examination.times_s, examination.n_baseline
     if aif is None:
-        arterial = find_arterial_input(series, brain, n_baseline, interval_s, spacing_mm)
-    else:
-        arterial = given_arterial_input(series, aif, n_baseline)
+        return find_arterial_input(
+            series, examination.brain, n_baseline, times_s, examination.spacing_mm, examination.steady
+        )
+    lost = examination.motion.lost
+    if isinstance(aif, Tensor) and aif.ndim == 1 and len(aif) == len(lost):
+        aif = aif.to(lost.device)[~lost]
+    return given_arterial_input(series, aif, n_baseline)
+
+
+def _estimate(
+    examination: Examination,
+    arterial: ArterialInput,
+    smoothing_mm: float,
+    method: Method,
+    physics: dict[str, float],
+    options: dict[str, float | None],
+) -> PerfusionVolumes:
+    series, times_s, spacing_mm, brain = examination[:4]
+    n_baseline = examination.n_baseline
     grid = MaskedGrid(brain)
-    vessels = vessel_mask(series, grid, arterial, n_baseline, interval_s, spacing_mm)
-    outside_vessels = brain & ~vessels
+    outside_vessels = brain & ~vessel_mask(series, grid, arterial, n_baseline, times_s, spacing_mm)
     unenhanced = grid.curves(mean_over_time(series[:n_baseline])[None], _FLUID_SMOOTHING_MM, spacing_mm)[0]
     fluid = fluid_mask(grid.volume(unenhanced), outside_vessels)
     tissue = outside_vessels & ~fluid
-    smooth = grid.curves(series, _BASIS_SMOOTHING_MM, spacing_mm, source=tissue)
-    noise_ratio = noise_to_peak(smooth, n_baseline)
-    motion = remove_residual_motion(smooth, grid, n_baseline, spacing_mm)
-    basis = principal_curves(smooth)
-    del smooth
-    curves = grid.curves(series)
-    coefficients, level = to_basis(curves, basis)
-    guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, outside_vessels)
-
-    def along_anatomy(values: Tensor, share: float = 1.0) -> Tensor:
-        return guided_smooth(grid, values, guide_hu, share * smoothing_mm, spacing_mm, outside_vessels)
-
-    amount = along_anatomy(height(coefficients, basis)[None], _AMOUNT_SMOOTHING)[0]
-    alike = smooth_alike(grid, coefficients, amount, _ALIKE, smoothing_mm, spacing_mm, outside_vessels)
-    models = TissueModels(alike, basis, arterial.aif_hu, interval_s)
-    tmax = grid.smooth(models.tmax(alike)[None], smoothing_mm, spacing_mm, tissue)[0]
-    coefficients = along_anatomy(coefficients)
-    from_basis(coefficients, level, basis, out=curves)
-    baseline = subtract_baseline(curves, n_baseline)
-    cbf = deconvolve(
-        curves.T,
-        arterial.aif_hu,
-        interval_s,
-        method=method,
-        threshold=threshold,
-        oscillation_index=oscillation_index,
-        density_g_ml=density_g_ml,
-        hematocrit_factor=hematocrit_factor,
-    ).cbf
-    cbv = 100 * hematocrit_factor / density_g_ml * models.blood_volume(coefficients)
-    mtt = torch.where(cbf > 0, 60 * cbv / cbf, 0.0)
-    ttp = smooth_in_time(curves).max(dim=0).indices * interval_s  # twice as fast as argmax
-    flows = ~grid.curves(fluid[None])[0].bool() & (cbf > 0)
-    values = [torch.where(flows, value, 0.0) for value in (cbf, cbv, mtt, tmax, ttp)]
-    cbf, cbv, mtt, tmax, ttp, baseline = grid.volume(torch.stack([*values, baseline]))
-    motion_mm = motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs()
+    curves = filter_curves(series, grid, tissue, outside_vessels, n_baseline, smoothing_mm, spacing_mm)
+    if method == "bayesian":
+        found = _posterior(curves, arterial, times_s, physics)
+        delay = grid.smooth(found.tmax[None], _DELAY_SMOOTHING * smoothing_mm, spacing_mm, tissue)[0]
+        found = found._replace(tmax=delay)
+    else:
+        found = _deconvolved(curves, arterial, examination, method, physics, options)
+    flows = ~grid.curves(fluid[None])[0].bool() & (found.cbf > 0)
+    ttp, baseline = _of_curves(curves, examination)
+    values = [torch.where(flows, value, 0.0) for value in (*found._replace(tmax=found.tmax.clamp_min(0)), ttp)]
+    cbf, cbv, mtt, tmax, cbf_sd, cbv_sd, tmax_sd, ttp, baseline = grid.volume(torch.stack([*values, baseline]))
+    has_sd = method == "bayesian"
     return PerfusionVolumes(
         cbf=cbf,
         cbv=cbv,
         mtt=mtt,
         tmax=tmax,
         ttp=ttp,
+        cbf_sd=cbf_sd if has_sd else None,
+        cbv_sd=cbv_sd if has_sd else None,
+        tmax_sd=tmax_sd if has_sd else None,
         baseline=baseline,
         brain=brain,
         tissue=tissue,
         arterial=arterial,
         n_baseline=n_baseline,
-        dt_s=interval_s,
-        motion_mm=motion_mm,
-        noise_ratio=noise_ratio,
+        times_s=times_s,
+        dt_s=median_interval_s(times_s),
+        motion=examination.motion,
+        motion_mm=curves.motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * curves.motion[:, 2].abs(),
+        noise_ratio=curves.noise_ratio,
     )
 
 
-def _given_brain(brain: Tensor, series: Tensor) -> Tensor:
-    if tuple(brain.shape) != tuple(series.shape[1:]):
-        raise ValueError(f"brain must have shape {tuple(series.shape[1:])}, got {tuple(brain.shape)}")
-    return (brain != 0).to(series.device)
+def _posterior(
+    curves: FilteredCurves, arterial: ArterialInput, times_s: Tensor, physics: dict[str, float]
+) -> Posterior:
+    estimator = BayesianEstimator(arterial.aif_hu, times_s, **physics)
+    estimator.fit_shapes(curves.coefficients, curves.basis, curves.noise_hu)
+    return estimator.from_basis(curves.coefficients, curves.basis, curves.noise_hu)
+
+
+def _deconvolved(
+    curves: FilteredCurves,
+    arterial: ArterialInput,
+    examination: Examination,
+    method: Deconvolution,
+    physics: dict[str, float],
+    options: dict[str, float | None],
+) -> Posterior:
+    """The maps by singular values, which need even frames: the curves are interpolated where theirs are not."""
+    times_s = examination.times_s
+    wanted_s = even_times(times_s)
+    enhancement = curves.enhancement(examination.n_baseline)
+    given = {name: value for name, value in options.items() if value is not None}
+    found = deconvolve(
+        _interpolated(enhancement, times_s, wanted_s).T,
+        _interpolated(arterial.aif_hu[:, None], times_s, wanted_s)[:, 0],
+        median_interval_s(times_s),
+        method=method,
+        **given,
+        **physics,
+    )
+    nothing = torch.zeros_like(found.cbf)
+    return Posterior(found.cbf, found.cbv, found.mtt, found.tmax, nothing, nothing, nothing)
+
+
+def _interpolated(curves: Tensor, times_s: Tensor, wanted_s: Tensor) -> Tensor:
+    """Curves (T, N) at other times within theirs, by lines between the frames."""
+    after = torch.searchsorted(times_s, wanted_s).clamp(1, len(times_s) - 1)
+    share = (wanted_s - times_s[after - 1]) / (times_s[after] - times_s[after - 1])
+    return torch.lerp(curves[after - 1], curves[after], share.clamp(0, 1)[:, None])
+
+
+def _of_curves(curves: FilteredCurves, examination: Examination) -> tuple[Tensor, Tensor]:
+    """Time to peak in s and attenuation before contrast in HU of the filtered curves, (N,) each."""
+    attenuation = curves.attenuation()
+    peak = smooth_in_time(attenuation).max(dim=0).indices  # twice as fast as argmax
+    return examination.times_s[peak], attenuation[: examination.n_baseline].mean(dim=0)
