@@ -13,8 +13,8 @@ The result is the mean of both, weighted by how narrow the second is. Means are 
 flow = volume / transit time itself follows the short end of a broad posterior of the transit time.
 
 Dispersion of the bolus is not a parameter. A dispersed exponential residue is nearly a gamma-shaped one: with a
-dispersion of 4 s among the shapes, the delay at a dispersion of 4.5 s is 0.6 s too long instead of 1.7 s, but the flow of
-undispersed tissue with a transit time of 9 s is up to 3.1 times too high.
+dispersion of 4 s among the shapes, the delay at a dispersion of 4.5 s is 0.6 s too long instead of 1.7 s, but the flow
+of undispersed tissue with a transit time of 9 s is up to 3.1 times too high.
 """
 
 from __future__ import annotations
@@ -181,9 +181,12 @@ class _Models:
     """
 
     def __init__(self, aif: Tensor, times: Tensor, weights: Tensor, metric: Tensor, scale: float) -> None:
-        like = {"device": aif.device, "dtype": torch.float64}
-        delays_s = torch.arange(_DELAYS_S[0], _DELAYS_S[1] + _DELAY_STEP_S / 2, _DELAY_STEP_S, **like)
-        transits = torch.linspace(*_LOG_TRANSITS, _N_TRANSITS, **like)
+        delays_s = torch.arange(
+            _DELAYS_S[0], _DELAYS_S[1] + _DELAY_STEP_S / 2, _DELAY_STEP_S, device=aif.device, dtype=aif.dtype
+        )
+        transits = torch.linspace(
+            _LOG_TRANSITS[0], _LOG_TRANSITS[1], _N_TRANSITS, device=aif.device, dtype=torch.float64
+        )
         curves = scale * _tissue(aif, times, weights, delays_s, transits.exp())
         self.shape = curves.shape[:3]
         length = (curves * (curves @ metric)).sum(dim=-1).clamp_min(1e-24).sqrt()

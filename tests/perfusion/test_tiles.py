@@ -103,7 +103,7 @@ def test_closed_form_curve() -> None:
 
 
 def test_reference_object() -> None:
-    """The reference sums rectangles that begin at the frame: its residue starts half a frame early, and is as much higher."""
+    """The reference sums rectangles that begin at the frame: its residue starts half a frame early, hence higher."""
     with (Path(__file__).parents[1] / "data" / "osipi_dsc_dro.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:

@@ -1,8 +1,8 @@
 """A digital phantom of tiles: curves of every combination of flow, transit time, delay and residue function.
 
 Written after the description of Kudo et al., Radiology 2013;267:201-211: a block for the arterial curve, a block for
-the venous one, and tiles that span flow, mean transit time and delay, for an exponential and a box residue; a gamma residue
-and a dispersed bolus are added. All curves are integrals on a grid of 0.02 s of closed forms.
+the venous one, and tiles that span flow, mean transit time and delay, for an exponential and a box residue; a gamma
+residue and a dispersed bolus are added. All curves are integrals on a grid of 0.02 s of closed forms.
 """
 
 from __future__ import annotations
