@@ -179,7 +179,7 @@ MAP_CHECKS = (
         "noise",
         "noise of the smoothed curves over the peak of tissue",
         "of the tissue's peak",
-        f"{_CHOICE}; above twice the peak nothing can be read",
+        f"{_CHOICE}: 0.1 to 0.6 in {_PHANTOM}, above 0.4 in 3; above twice the peak nothing can be read",
         warn=(0, 0.4),
         refuse=(0, 2),
     ),
