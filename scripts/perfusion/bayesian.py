@@ -20,6 +20,7 @@ of undispersed tissue with a transit time of 9 s is up to 3.1 times too high.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -38,13 +39,13 @@ _MODEL_ERROR = 0.005  # of a curve's length: what interpolation and the shapes l
 _STEPS_AT_ONCE = (6, 6, 6)  # fine steps that each Gauss-Newton step may go
 
 # Normal tissue takes 4 to 6 s, starved tissue up to about 24 s, and none much less than 3 s: a normal prior of the
-# logarithm, with another width on each side. Blood seldom comes late: an exponential prior. Both are choices, wide
-# enough to move a clear curve by less than 1 %.
+# logarithm, with another width on each side. It is a choice, wide enough to move a clear curve by less than 1 %. Every
+# delay is as likely as another: a prior that prefers early blood would hide starved tissue, whose curves are low.
 _USUAL_TRANSIT, _SHORTER_SD, _LONGER_SD = math.log(5.0), 0.5, 1.0
-_LATE_S = 20.0
 _LOOSE_S = 30.0  # standard deviation that keeps the delay of a flat curve defined
 
 _NARROW = (0.75, 0.35)  # standard deviations of delay (s) and log transit time up to which step 2 counts for more
+_SAMPLE, _ROUNDS, _RAREST = 4096, 4, 0.01  # curves that tell the shapes, rounds, and the least share of a shape
 _ENTRIES_AT_ONCE = 1 << 21  # of the likelihood, 8 MB
 
 
@@ -136,30 +137,56 @@ class BayesianEstimator:
             noise_hu: standard deviation of the noise of a coefficient, a scalar or (N,). It is that of one frame before
                 the curves were projected to the basis.
         """
-        common, vectors = basis
-        axes = torch.cat([common[:, None], vectors], dim=1)
-        return self._estimate(torch.cat([torch.ones_like(coefficients[:1]), coefficients]), axes, noise_hu)
+        return self._estimate(*_on_axes(coefficients, basis), noise_hu)
+
+    def fit_shapes(self, coefficients: Tensor, basis: tuple[Tensor, Tensor], noise_hu: Tensor | float) -> None:
+        """Take each shape of the residue function for as likely as the examination shows it; arguments as `from_basis`.
+
+        One noisy curve hardly tells its shape, and a wrong one moves its flow by up to a third; the curves of a brain
+        together do. Their mean posterior becomes the prior, a few times over (empirical Bayes by
+        expectation-maximization; Dempster et al., J R Stat Soc B 1977;39:1-38).
+        """
+        step = max(1, coefficients.shape[1] // _SAMPLE)
+        noise = torch.as_tensor(noise_hu, device=coefficients.device, dtype=torch.float32)
+        noise = noise.expand(coefficients.shape[1])[::step]
+        sample = coefficients[:, ::step]
+        for _ in range(_ROUNDS):
+            shares = [shape_shares for *_, shape_shares in self._parts(*_on_axes(sample, basis), noise)]
+            self._models.prefer(torch.cat(shares).mean(dim=0).clamp_min(_RAREST))
 
     def _estimate(self, data: Tensor, axes: Tensor, noise_hu: Tensor | float) -> Posterior:
         """Posterior of the curves ``axes @ data`` (T, N)."""
+        noise = torch.as_tensor(noise_hu, device=data.device, dtype=torch.float32).expand(data.shape[1])
+        found = data.new_empty(len(Posterior._fields), data.shape[1])
+        for part, mean, sd, _ in self._parts(data, axes, noise):
+            cbf, cbv = mean[:2].exp()
+            mtt = 60 * (mean[1] - mean[0]).exp()
+            found[:, part] = torch.stack([cbf, cbv, mtt, mean[2], cbf * sd[0], cbv * sd[1], sd[2]])
+        return Posterior(*found)
+
+    def _parts(self, data: Tensor, axes: Tensor, noise: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Some voxels at a time, their mean and standard deviation (3, n), and the probability of each shape (n, S)."""
         models = self._models
         coarse, fine = models.coarse @ axes, models.fine @ axes
         table = torch.cat([models.moments, coarse], dim=1)
         metric = axes.T @ self._metric.to(axes) @ axes
-        noise = torch.as_tensor(noise_hu, device=data.device, dtype=torch.float32).expand(data.shape[1])
         voxels_at_once = _ENTRIES_AT_ONCE // len(coarse)
-        found = data.new_empty(len(Posterior._fields), data.shape[1])
         for start in range(0, data.shape[1], voxels_at_once):
             part = slice(start, start + voxels_at_once)
             curves = data[:, part].T.contiguous()
             energy = ((curves @ metric) * curves).sum(dim=1)
             broad, broad_variance = models.over_grid(curves, _error(noise[part], _COARSE_ERROR, energy), coarse, table)
-            narrow, variance, trust = models.about(broad, curves, _error(noise[part], _MODEL_ERROR, energy), fine)
-            mean, sd = torch.lerp(broad, narrow, trust), torch.lerp(broad_variance, variance, trust).sqrt()
-            cbf, cbv = mean[:2].exp()
-            mtt = 60 * (mean[1] - mean[0]).exp()
-            found[:, part] = torch.stack([cbf, cbv, mtt, mean[2], cbf * sd[0], cbv * sd[1], sd[2]])
-        return Posterior(*found)
+            narrow, variance, trust, shapes = models.about(
+                broad, curves, _error(noise[part], _MODEL_ERROR, energy), fine
+            )
+            sd = torch.lerp(broad_variance, variance, trust).sqrt()
+            yield part, torch.lerp(broad, narrow, trust), sd, shapes
+
+
+def _on_axes(coefficients: Tensor, basis: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Coefficients (1 + K, N) on the axes (T, 1 + K), of which the first is the mean curve."""
+    common, vectors = basis
+    return torch.cat([torch.ones_like(coefficients[:1]), coefficients]), torch.cat([common[:, None], vectors], dim=1)
 
 
 def _error(noise: Tensor, share: float, energy: Tensor) -> Tensor:
@@ -207,11 +234,18 @@ class _Models:
         self.coarse = fine[some][..., 0, :].flatten(0, 2).float()
         # A delay that leaves the upslope of the bolus after the last frame cannot be told from no flow.
         latest = times[-1] - times.take(aif.argmax())
-        self.prior = torch.where(delay > latest, -1e4, _log_prior(delay, transit))[some].flatten().float()
+        self.prior = torch.where(delay > latest, -1e4, _log_prior(transit).expand(self.shape))[some].flatten().float()
+        self.log_shapes = self.prior.new_zeros(self.shape[0])
         moments = torch.stack([-log_length, transit - log_length - math.log(60), delay], dim=-1)[some].flatten(0, 2)
         self.center = moments.mean(dim=0)[:, None].float()
         moments = moments - moments.mean(dim=0)
         self.moments = torch.cat([moments, moments.square()], dim=1).float()
+
+    def prefer(self, shares: Tensor) -> None:
+        """Take shares (S,) for the prior probability of the shapes."""
+        by_shape = self.prior.unflatten(0, (self.shape[0], -1)) - self.log_shapes[:, None]
+        self.log_shapes = shares.log()
+        self.prior = (by_shape + self.log_shapes[:, None]).flatten()
 
     def over_grid(self, curves: Tensor, error: Tensor, coarse: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (3, n) of log flow, log volume and delay by the posterior over the coarse grid."""
@@ -225,8 +259,12 @@ class _Models:
         variance[:2] += error / height.square()
         return mean, variance
 
-    def about(self, broad: Tensor, curves: Tensor, error: Tensor, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance (3, n) as `over_grid`, by normal posteriors of each shape near it; and how narrow they are.
+    def about(
+        self, broad: Tensor, curves: Tensor, error: Tensor, fine: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and variance (3, n) as `over_grid`, by normal posteriors of each shape near it.
+
+        Also how narrow these are, from 0 to 1, (n,), and the probability of each shape, (n, S).
 
         Curves near a point are linear in delay and log transit time; the posterior then is normal (Laplace).
         """
@@ -246,7 +284,7 @@ class _Models:
             away = transit - _USUAL_TRANSIT
             precision = torch.where(away < 0, 1 / _SHORTER_SD**2, 1 / _LONGER_SD**2)
             # Gradient and negative Hessian of the log posterior, both times `relative`.
-            along_delay = along_delay / height - relative * (delay > 0) / _LATE_S
+            along_delay = along_delay / height
             along_transit = along_transit / height - relative * precision * away
             dd, mm = dd + relative / _LOOSE_S**2, mm + relative * precision
             determinant = (dd * mm - dm.square()).clamp_min(1e-12)
@@ -258,7 +296,9 @@ class _Models:
         longer = longer.clamp(-_TRANSIT_STEP, _TRANSIT_STEP)
         bend = dd * later.square() + 2 * dm * later * longer + mm * longer.square()
         gain = 0.5 + later * along_delay + longer * along_transit - 0.5 * bend
-        evidence = gain / relative + _log_prior(delay, transit) - 0.5 * (determinant / relative.square()).log()
+        evidence = (
+            gain / relative + _log_prior(transit) + self.log_shapes - 0.5 * (determinant / relative.square()).log()
+        )
         share = torch.softmax(evidence, dim=1)
 
         log_flow = height.log() - log_length - of_delay * later - of_transit * longer
@@ -273,12 +313,12 @@ class _Models:
         mean = (share * means).sum(dim=2)
         variance = (share * (variances + (means - mean[..., None]).square())).sum(dim=2)
         width = (share * (delay_variance / _NARROW[0] ** 2 + transit_variance / _NARROW[1] ** 2)).sum(dim=1)
-        return mean, variance, 1 / (1 + width)
+        return mean, variance, 1 / (1 + width), share
 
 
-def _log_prior(delay_s: Tensor, log_transit: Tensor) -> Tensor:
+def _log_prior(log_transit: Tensor) -> Tensor:
     away = log_transit - _USUAL_TRANSIT
-    return -0.5 * (away / torch.where(away < 0, _SHORTER_SD, _LONGER_SD)).square() - delay_s.clamp_min(0) / _LATE_S
+    return -0.5 * (away / torch.where(away < 0, _SHORTER_SD, _LONGER_SD)).square()
 
 
 def _tissue(aif: Tensor, times: Tensor, weights: Tensor, delays_s: Tensor, transits_s: Tensor) -> Tensor:

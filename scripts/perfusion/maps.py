@@ -1,4 +1,4 @@
-"""Perfusion maps of a raw CT-perfusion series: an examination, its arterial input, its filtered curves, the estimate."""
+"""Perfusion maps of a raw CT-perfusion series: examination, arterial input, filtered curves, estimate."""
 
 from __future__ import annotations
 
