@@ -38,8 +38,7 @@ _MODEL_ERROR = 0.005  # of a curve's length: what interpolation and the shapes l
 _STEPS_AT_ONCE = (6, 6, 6)  # fine steps that each Gauss-Newton step may go
 
 # Normal tissue takes 4 to 6 s, starved tissue up to about 24 s, and none much less than 3 s: a normal prior of the
-# logarithm, with another width on each side. Blood seldom comes late: an exponential prior. Both are choices, wide
-# enough to move a clear curve by less than 1 %.
+# logarithm, with another width on each side. Blood seldom comes late: an exponential prior. Both are choices.
 _USUAL_TRANSIT, _SHORTER_SD, _LONGER_SD = math.log(5.0), 0.5, 1.0
 _LATE_S = 20.0
 _LOOSE_S = 30.0  # standard deviation that keeps the delay of a flat curve defined
@@ -128,7 +127,7 @@ class BayesianEstimator:
         return self._estimate(curves.float(), torch.eye(len(curves), device=curves.device), noise_hu)
 
     def from_basis(self, coefficients: Tensor, basis: tuple[Tensor, Tensor], noise_hu: Tensor | float) -> Posterior:
-        """Estimate from coefficients of curves in a basis, see `principal_curves`; about ten times as fast.
+        """Estimate from coefficients of curves in a basis, see `principal_curves`; much faster, as K is less than T.
 
         Args:
             coefficients: (K, N); the curves are ``common[:, None] + vectors @ coefficients``, up to a constant each.
