@@ -49,7 +49,7 @@ GIVEN_CHECKS = (
         "given maps with one and the same value in the brain",
         "maps",
         "noise and anatomy differ from voxel to voxel",
-        refuse=(0, 0),
+        warn=(0, 0),
     ),
     Check(
         "negative_values",

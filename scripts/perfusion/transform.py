@@ -79,7 +79,7 @@ class PerfusionMapsd(MapTransform):
                 case, str(key), file, "a time between frames", "none in the header: give dt_s, in s, or the maps"
             )
         try:
-            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given)
+            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given, _slice_axis(series))
         except ValueError as error:
             raise CaseError.of(case, str(key), file, "a CT-perfusion series of a brain", str(error)) from error
         for name in self.map_keys:
@@ -90,13 +90,16 @@ class PerfusionMapsd(MapTransform):
         return output
 
     def _checked(
-        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
+        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor], slice_axis: int
     ) -> tuple[PerfusionVolumes | None, list[QualityWarning]]:
         """The maps, where some are missing, and what is warned of in the series, the given and the computed maps."""
-        survey = survey_series(series, spacing_mm)
-        found = check_series(series, dt_s, spacing_mm, survey)
+        turn = (*(axis for axis in range(3) if axis != slice_axis), slice_axis)  # the checks look at slices
+        turned = series.permute(0, *(axis + 1 for axis in turn))
+        turned_mm = (spacing_mm[turn[0]], spacing_mm[turn[1]], spacing_mm[turn[2]])
+        survey = survey_series(turned, turned_mm)
+        found = check_series(turned, dt_s, turned_mm, survey)
         if given:
-            found += check_given_maps(given, survey)
+            found += check_given_maps({key: value.permute(turn) for key, value in given.items()}, survey)
         refuse_unusable(found)
         if dt_s is None or len(given) == len(self.map_keys):
             return None, found
@@ -126,3 +129,11 @@ def _values(image: Tensor) -> Tensor:
 def _spacing_mm(series: Tensor) -> Spacing:
     size = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
     return float(size[0]), float(size[1]), float(size[2])
+
+
+def _slice_axis(series: Tensor) -> int:
+    """The axis of (H, W, D) that runs from the feet to the head."""
+    if not isinstance(series, MetaTensor):
+        return 2
+    along = series.affine[2, :3].abs() / series.affine[:3, :3].norm(dim=0)
+    return int(along.argmax())

@@ -207,8 +207,8 @@ ATTACKS: dict[str, tuple[Callable[[Examination], Examination], str, bool]] = {
     "slabs in turn": (interleaved, "slab_step", WARNED),
     "a mirrored series": (changed(lambda s: s.flip(1)), "mirrored", REFUSED),
     "a series upside down": (changed(lambda s: s.flip(2)), "mirrored", REFUSED),
-    "CBF of 0": (with_maps(lambda m: {"cbf": 0 * m["cbf"]}), "constant_maps", REFUSED),
-    "Tmax of 3 s": (with_maps(lambda m: {"tmax": 0 * m["tmax"] + 3}), "constant_maps", REFUSED),
+    "CBF of 0": (with_maps(lambda m: {"cbf": 0 * m["cbf"]}), "cbf_range", REFUSED),
+    "Tmax of 3 s": (with_maps(lambda m: {"tmax": 0 * m["tmax"] + 3}), "constant_maps", WARNED),
     "-30 s outside": (
         with_maps(lambda m: {"tmax": torch.where(m["cbf"] > 0, m["tmax"], -30.0)}),
         "negative_values",
