@@ -11,6 +11,7 @@ from typing import Any
 from .atomic import write_json
 from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
 from .errors import CaseError, DatasetError
+from .gate import orientation_codes
 from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
@@ -18,7 +19,12 @@ ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold", "orientation")
 
 
 def load_datalist(
-    path: str | PathLike[str], section: str, dataset_dir: str | PathLike[str], *, check: bool = True
+    path: str | PathLike[str],
+    section: str,
+    dataset_dir: str | PathLike[str],
+    *,
+    check: bool = True,
+    orientation: str | None = None,
 ) -> list[dict[str, Any]]:
     """Read one section of a datalist, with absolute paths.
 
@@ -29,6 +35,7 @@ def load_datalist(
         path: the JSON file.
         section: `training`, `validation`, `testing`, or any other section of the file.
         dataset_dir: the folder that the entries' paths are relative to, and that none may leave.
+        orientation: where the voxel axes of cases point to that do not say it and whose headers do not either.
         check: also check the headers of all files, see :func:`scripts.io.check_headers`.
 
     Returns:
@@ -57,6 +64,8 @@ def load_datalist(
         raise DatasetError(problems)
     if unknown:
         warnings.warn(f"datalist '{path}', {section}: ignored the unknown keys {sorted(unknown)}", stacklevel=2)
+    if orientation is not None:
+        cases = [{"orientation": orientation_codes(orientation), **case} for case in cases]
     if check:
         check_headers(cases)
     return cases

@@ -14,6 +14,7 @@ def listed_cases(
     section: str,
     dataset_dir: str | os.PathLike[str],
     computed_maps: float = 0.0,
+    orientation: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return a section of a datalist, with the given maps of some cases set aside.
 
@@ -26,6 +27,7 @@ def listed_cases(
         dataset_dir: the folder that its paths are relative to.
         computed_maps: the part of the cases, in [0, 1], whose maps are computed even where they are given. The cases
             are spread evenly over the list.
+        orientation: see :func:`scripts.io.datalist.load_datalist`.
 
     Raises:
         ValueError: ``computed_maps`` is not in [0, 1].
@@ -33,7 +35,7 @@ def listed_cases(
     """
     if not 0 <= computed_maps <= 1:
         raise ValueError(f"computed_maps: expected a part in [0, 1], got {computed_maps}")
-    cases = load_datalist(datalist, section, dataset_dir)
+    cases = load_datalist(datalist, section, dataset_dir, orientation=orientation)
     return [
         {key: value for key, value in case.items() if key not in MAP_KEYS}
         if int((index + 1) * computed_maps) > int(index * computed_maps)
