@@ -32,6 +32,14 @@ class CanonicalFrame:
         """View of an array (H, W, D, ...) as stored in RAS."""
         return apply_orientation(array, self._to_ras)
 
+    def to_canonical_in_place(self, series: NDArray) -> NDArray:
+        """As `to_canonical` of a series (H, W, D, T), without negative strides: its own memory is turned, by frame."""
+        turned = tuple(slice(None, None, -1 if flip < 0 else 1) for flip in self._to_ras[:, 1])
+        if any(part.step == -1 for part in turned):
+            for frame in np.moveaxis(series, -1, 0):
+                frame[...] = frame[turned].copy()
+        return series.transpose([*np.argsort(self._to_ras[:, 0]), *range(3, series.ndim)])
+
     def to_stored(self, array: NDArray) -> NDArray:
         """View of an array (H, W, D, ...) in RAS as it was stored."""
         return apply_orientation(array, self._back)

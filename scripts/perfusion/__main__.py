@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # What computes is imported after the arguments are known: `--help` and a mistyped option need no torch.
-METHODS = ("osvd", "bcsvd", "ssvd")
+METHODS = ("bayesian", "osvd", "bcsvd", "ssvd")
 DEFAULT_SMOOTHING_MM = 3.5
 
 
@@ -27,16 +27,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--orientation", type=_orientation, help="where the voxel axes point to, as RAS, if the header does not say"
     )
-    parser.add_argument("--motion_correction", action="store_true", help="align the frames first (off)")
-    parser.add_argument("--method", choices=METHODS, default="osvd", help="deconvolution (default osvd)")
+    parser.add_argument(
+        "--no_motion_correction", action="store_true", help="leave the frames of a head that moved as they are"
+    )
+    parser.add_argument("--method", choices=METHODS, default="bayesian", help="estimate (default bayesian)")
     parser.add_argument(
         "--smoothing_mm",
         type=_not_negative,
         default=DEFAULT_SMOOTHING_MM,
-        help=f"neighborhood of the guided filter, a standard deviation in mm ({DEFAULT_SMOOTHING_MM:g}); 0 for none",
+        help=f"neighborhood of the filter, a standard deviation in mm ({DEFAULT_SMOOTHING_MM:g}); 0 for none",
     )
     parser.add_argument(
-        "--core_rcbf", type=_not_negative, default=0.30, help="core below this share of normal flow (0.30)"
+        "--core_rcbf", type=_not_negative, default=0.30, help="core below this fraction of normal flow (0.30)"
     )
     parser.add_argument("--delay_s", type=_not_negative, default=6.0, help="hypoperfusion above this Tmax in s (6)")
     return parser

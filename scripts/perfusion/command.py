@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,16 @@ from tqdm import tqdm
 from ..io.atomic import write_json
 from ..io.atomic_folder import files_together
 from ..io.case import load_case
+from ..io.covering import refuse_covering
 from ..io.errors import CaseError
 from ..io.nifti import write_nifti
+from ..io.orientation import CanonicalFrame
+from .arterial_input import AifSource
 from .inputs import Grid, arterial_source, frame_times, mask_on_grid
 from .intervals import MapErrors
 from .maps import PerfusionVolumes, perfusion_maps
 from .panel import write_panel
-from .quality import QualityWarning, check_quality, refuse_unusable
+from .quality import QualityWarning, check_maps, check_series, refuse_unusable
 from .reading import Reading, read_maps
 from .smoothing import Spacing
 from .thresholds import ReadingThresholds
@@ -53,6 +57,8 @@ class _Found(NamedTuple):
     """What the command found in a series."""
 
     case: str
+    frame: CanonicalFrame
+    """What brings the maps, in RAS, back to the order of the series."""
     maps: PerfusionVolumes
     deviations: dict[str, Tensor]
     """The maps of standard deviations that the estimate gives."""
@@ -72,21 +78,23 @@ def run(options: argparse.Namespace) -> None:
     thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
     with tqdm(total=3, desc="reading", unit="step", leave=False) as steps:
         loaded = load_case({"image": options.series, "orientation": options.orientation})
-        size = voxel_sizes(loaded["affine"]).tolist()
+        refuse_covering([options.out / name for name in _outputs(loaded["case"])], _inputs(options))
+        frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
+        size = voxel_sizes(frame.affine).tolist()
         spacing_mm = (size[0], size[1], size[2])
         _next(steps, "maps")
-        maps, warnings = _maps(options, loaded, spacing_mm)
+        maps, warnings = _maps(options, loaded, frame, spacing_mm)
         _next(steps, "reading of the maps")
         volumes = maps._asdict()
         deviations = {name: volumes[name] for name in _DEVIATIONS if volumes.get(name) is not None}
         errors = None
         if {"cbf_sd", "tmax_sd"} <= deviations.keys():
             errors = MapErrors(deviations["cbf_sd"], deviations["tmax_sd"], options.smoothing_mm)
-        affine = torch.from_numpy(loaded["affine"])
+        affine = torch.from_numpy(frame.affine)
         reading, core, delayed = read_maps(
             maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds, errors
         )
-        found = _Found(loaded["case"], maps, deviations, reading, core, delayed, warnings)
+        found = _Found(loaded["case"], frame, maps, deviations, reading, core, delayed, warnings)
         _next(steps, "writing")
         _write(options, found, loaded["affine"], math.prod(spacing_mm) / 1000, thresholds)
     words = [*volume_lines(reading, thresholds), *flag_lines(reading)]
@@ -106,32 +114,61 @@ def _title(case: str, options: argparse.Namespace) -> str:
     return case if options.orientation is None else f"{case} (orientation {options.orientation} as given)"
 
 
+def _outputs(case: str) -> list[str]:
+    """The names of all files that the command may write."""
+    names = [*_UNITS, *_DEVIATIONS, *_MASKS]
+    return [_SUMMARY, f"{case}_perfusion.png", *(f"{case}_{name}.nii.gz" for name in names)]
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    given = [options.series, options.brain, options.aif, options.dt_s]
+    return [Path(path) for path in given if path is not None and Path(path).exists()]
+
+
 def _maps(
-    options: argparse.Namespace, loaded: dict[str, Any], spacing_mm: Spacing
+    options: argparse.Namespace, loaded: dict[str, Any], frame: CanonicalFrame, spacing_mm: Spacing
 ) -> tuple[PerfusionVolumes, list[QualityWarning]]:
-    """The maps of a loaded case, and what its quality control warns of."""
-    series = torch.from_numpy(loaded["image"]).permute(3, 0, 1, 2)
-    grid = Grid(tuple(series.shape[1:]), loaded["affine"])
+    """The maps of a loaded case in RAS, and what its quality control warns of."""
+    stored = loaded.pop("image")
+    grid = Grid(stored.shape[:3], loaded["affine"])
     times_s = frame_times(options.dt_s, loaded["dt_s"], options.series)
-    aif = None if options.aif is None else arterial_source(options.aif, grid)
-    brain = None if options.brain is None else mask_on_grid(options.brain, "brain", grid)
+    aif = None if options.aif is None else _canonical_source(arterial_source(options.aif, grid), grid, frame)
+    brain = None if options.brain is None else _canonical(mask_on_grid(options.brain, "brain", grid), frame)
+    series = torch.from_numpy(frame.to_canonical_in_place(stored)).permute(3, 0, 1, 2)
     try:
+        warnings = [*loaded.get("warnings", []), *check_series(series, times_s, spacing_mm)]
+        refuse_unusable(warnings)
         maps = perfusion_maps(
             series,
             times_s,
             spacing_mm,
             aif=aif,
             brain=brain,
-            motion_correction=options.motion_correction,
+            motion_correction=not options.no_motion_correction,
             method=options.method,
             smoothing_mm=options.smoothing_mm,
         )
-        warnings = [*loaded.get("warnings", []), *check_quality(series, maps, spacing_mm)]
+        warnings += check_maps(series, maps, spacing_mm)
         refuse_unusable(warnings)
     except ValueError as error:
         expected = "a CT-perfusion series of a brain"
         raise CaseError.of(loaded["case"], "image", options.series, expected, str(error)) from error
     return maps, warnings
+
+
+def _canonical(mask: Tensor, frame: CanonicalFrame) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frame.to_canonical(mask.numpy())))
+
+
+def _canonical_source(source: AifSource, grid: Grid, frame: CanonicalFrame) -> AifSource:
+    """The voxels of an arterial curve in RAS; a curve stays as it is."""
+    if not isinstance(source, Tensor):
+        mask = torch.zeros(grid.shape, dtype=torch.bool)
+        if not all(0 <= index < size for index, size in zip(source, grid.shape, strict=True)):
+            raise ValueError(f"--aif: expected the indices of a voxel of the image {grid.shape}, got {source}")
+        mask[source] = True
+        source = mask
+    return source if source.ndim == 1 else _canonical(source, frame)
 
 
 def _write(
@@ -153,17 +190,18 @@ def _write(
     texts = [str(warning) for warning in found.warnings]
     with files_together(options.out, last=_SUMMARY) as folder:
         for name, volume, description in volumes:
-            write_nifti(folder / f"{case}_{name}.nii.gz", volume.cpu().numpy(), affine, description=description)
+            stored = found.frame.to_stored(volume.cpu().numpy())
+            write_nifti(folder / f"{case}_{name}.nii.gz", stored, affine, description=description)
         picture = folder / f"{case}_perfusion.png"
         title = _title(case, options)
-        write_panel(picture, maps, reading, found.core, found.delayed, affine, title, texts, thresholds)
+        write_panel(picture, maps, reading, found.core, found.delayed, found.frame.affine, title, texts, thresholds)
         summary = {
             "case": case,
             "orientation": options.orientation,
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
             "brain_ml": round(float(maps.brain.sum()) * voxel_ml, 3),
-            **_arterial_summary(maps),
+            **_arterial_summary(maps, found.frame),
             **reading.as_json(),
             "warnings": [
                 {"name": warning.name, "value": round(warning.value, 4), "limit": warning.limit, "unit": warning.unit}
@@ -173,12 +211,18 @@ def _write(
         write_json(folder / _SUMMARY, summary)
 
 
-def _arterial_summary(maps: PerfusionVolumes) -> dict[str, Any]:
+def _arterial_summary(maps: PerfusionVolumes, frame: CanonicalFrame) -> dict[str, Any]:
     arterial = maps.arterial
+    voxels = {
+        name: np.argwhere(frame.to_stored(mask.cpu().numpy())).tolist()
+        for name, mask in (("aif_voxels", arterial.aif_mask), ("vof_voxels", arterial.vof_mask))
+    }
     return {
-        "aif_voxels": torch.nonzero(arterial.aif_mask).tolist(),
-        "vof_voxels": torch.nonzero(arterial.vof_mask).tolist(),
+        **voxels,
+        "times_s": [round(time_s, 3) for time_s in maps.times_s.tolist()],
+        "lost_frames": torch.nonzero(maps.motion.lost).flatten().tolist(),
         "aif_hu": [round(value, 3) for value in arterial.aif_hu.tolist()],
         "vof_hu": [round(value, 3) for value in arterial.vof_hu.tolist()],
         "aif_scale": round(arterial.scale, 4),
+        "aif_scale_sd": None if math.isnan(arterial.scale_sd) else round(arterial.scale_sd, 4),
     }

@@ -26,6 +26,8 @@ class Examination(NamedTuple):
     """(T, H, W, D) in HU: the frames that are kept."""
     times_s: Tensor
     """(T,) their times after the first frame of the series, s."""
+    series_times_s: Tensor
+    """(T',) the times of all frames of the series, s."""
     spacing_mm: Spacing
     brain: Tensor
     """Boolean (H, W, D)."""
@@ -60,22 +62,27 @@ def examine(
         ValueError: an argument does not fit, too few frames are left, or the series shows no brain.
     """
     check_series(series, spacing_mm)
-    times = frame_times(times_s, len(series), series.device)
+    times = all_times = frame_times(times_s, len(series), series.device)
     if brain is not None and tuple(brain.shape) != tuple(series.shape[1:]):
         raise ValueError(f"brain must have shape {tuple(series.shape[1:])}, got {tuple(brain.shape)}")
     motion = frame_motion(series, spacing_mm, math.inf if motion_correction else LARGEST_IN_PLANE_MM)
     if motion.lost.any():
         kept = kept_frames(motion.lost)
         series, times = series[kept], times[kept]
-    found = _found(series, times, spacing_mm, motion, brain)
+    found = _found(series, times, all_times, spacing_mm, motion, brain)
     if motion_correction and _largest_movement_mm(found) > _STILL_MM:
         corrected, _ = correct_motion(series, spacing_mm)
-        found = _found(corrected, times, spacing_mm, motion, brain)
+        found = _found(corrected, times, all_times, spacing_mm, motion, brain)
     return found
 
 
 def _found(
-    series: Tensor, times: Tensor, spacing_mm: Spacing, motion: FrameMotion, brain: Tensor | None
+    series: Tensor,
+    times: Tensor,
+    all_times: Tensor,
+    spacing_mm: Spacing,
+    motion: FrameMotion,
+    brain: Tensor | None,
 ) -> Examination:
     brain = brain_mask(series, spacing_mm) if brain is None else (brain != 0).to(series.device)
     if not brain.any():
@@ -83,7 +90,7 @@ def _found(
     steady = away_from_bone(series, spacing_mm)
     inner = brain & steady
     n_baseline = arrival_frame(series, inner if inner.any() else brain, times)
-    return Examination(series, times, spacing_mm, brain, steady, n_baseline, motion)
+    return Examination(series, times, all_times, spacing_mm, brain, steady, n_baseline, motion)
 
 
 def _largest_movement_mm(examination: Examination) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,9 @@ class InPlaneGrid:
         if self.factor == (1, 1):
             return volumes
         maps = ("cbf", "cbv", "mtt", "tmax", "ttp", "cbf_sd", "cbv_sd", "tmax_sd", "baseline")
-        found = {name: self._interpolated(value) for name in maps if (value := getattr(volumes, name)) is not None}
+        found: dict[str, Any] = {
+            name: self._interpolated(value) for name in maps if (value := getattr(volumes, name)) is not None
+        }
         arterial = volumes.arterial._replace(
             aif_mask=self._repeated(volumes.arterial.aif_mask), vof_mask=self._repeated(volumes.arterial.vof_mask)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -62,8 +62,10 @@ class PerfusionVolumes(NamedTuple):
     """Frames before contrast arrives."""
     times_s: Tensor
     """(T,) times of the frames that were used, s after the first frame of the series."""
+    series_times_s: Tensor
+    """(T',) times of all frames of the series."""
     dt_s: float
-    """Usual time between them, s."""
+    """Usual time between the frames that were used, s."""
     motion: FrameMotion
     """How far the head moved in every frame of the series, and which frames were left out."""
     motion_mm: Tensor
@@ -125,7 +127,7 @@ def perfusion_maps(
         motion_correction=motion_correction,
     )
     arterial = _arterial_input(examination, grid.reduced_source(aif))
-    physics = {"density_g_ml": density_g_ml, "hematocrit_factor": hematocrit_factor}
+    physics: dict[str, Any] = {"density_g_ml": density_g_ml, "hematocrit_factor": hematocrit_factor}
     options = {"threshold": threshold, "oscillation_index": oscillation_index}
     volumes = _estimate(examination, arterial, smoothing_mm, method, physics, options)
     return grid.restored(volumes, brain)
@@ -148,11 +150,11 @@ def _estimate(
     arterial: ArterialInput,
     smoothing_mm: float,
     method: Method,
-    physics: dict[str, float],
-    options: dict[str, float | None],
+    physics: dict[str, Any],
+    options: dict[str, Any],
 ) -> PerfusionVolumes:
-    series, times_s, spacing_mm, brain = examination[:4]
-    n_baseline = examination.n_baseline
+    series, times_s, spacing_mm = examination.series, examination.times_s, examination.spacing_mm
+    brain, n_baseline = examination.brain, examination.n_baseline
     grid = MaskedGrid(brain)
     outside_vessels = brain & ~vessel_mask(series, grid, arterial, n_baseline, times_s, spacing_mm)
     unenhanced = grid.curves(mean_over_time(series[:n_baseline])[None], _FLUID_SMOOTHING_MM, spacing_mm)[0]
@@ -185,6 +187,7 @@ def _estimate(
         arterial=arterial,
         n_baseline=n_baseline,
         times_s=times_s,
+        series_times_s=examination.series_times_s,
         dt_s=median_interval_s(times_s),
         motion=examination.motion,
         motion_mm=curves.motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * curves.motion[:, 2].abs(),
@@ -192,9 +195,7 @@ def _estimate(
     )
 
 
-def _posterior(
-    curves: FilteredCurves, arterial: ArterialInput, times_s: Tensor, physics: dict[str, float]
-) -> Posterior:
+def _posterior(curves: FilteredCurves, arterial: ArterialInput, times_s: Tensor, physics: dict[str, Any]) -> Posterior:
     estimator = BayesianEstimator(arterial.aif_hu, times_s, **physics)
     estimator.fit_shapes(curves.coefficients, curves.basis, curves.noise_hu)
     return estimator.from_basis(curves.coefficients, curves.basis, curves.noise_hu)
@@ -205,8 +206,8 @@ def _deconvolved(
     arterial: ArterialInput,
     examination: Examination,
     method: Deconvolution,
-    physics: dict[str, float],
-    options: dict[str, float | None],
+    physics: dict[str, Any],
+    options: dict[str, Any],
 ) -> Posterior:
     """The maps by singular values, which need even frames: the curves are interpolated where theirs are not."""
     times_s = examination.times_s

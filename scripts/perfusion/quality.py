@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..io.gate import DURATION, FRAME_INTERVAL, VALUES, Check, QualityWarning, fatal_text, findings
+from .arterial_quality import arterial_quality
 from .curve_features import curve_features
+from .enhancement import frame_times
+from .frame_motion import longest_gap_s
 from .frames import mean_over_time
 from .maps import PerfusionVolumes
-from .motion import displacement_mm, estimate_motion
 from .smoothing import Spacing
 from .survey import Survey, brain_numbers, frame_numbers, slab_step_s, survey_series, time_numbers
 
+_PASSAGE_S = 25.0
 _CHOICE = "a choice"
 _LEENDERS = "PET of normal brain: CBF 54 in gray and 22 in white matter, CBV 5.2 and 2.7 (Leenders 1990)"
 _PHANTOM = "30 phantom cases"
@@ -168,11 +171,46 @@ MAP_CHECKS = (
         warn=(20, math.inf),
     ),
     Check(
+        "clipped_aif",
+        "frames at which most arterial voxels hold the largest value of the series",
+        "frames",
+        "noise leaves no two values alike; a ceiling of the detector or of the file does",
+        warn=(0, 1),
+    ),
+    Check(
+        "flat_aif",
+        "frames at which most arterial voxels hold their own largest value",
+        "frames",
+        "as above; rounding to whole HU leaves up to three",
+        warn=(0, 3),
+    ),
+    Check(
+        "uncertain_scale",
+        "standard deviation of the factor that raises the arterial to the venous area, over the factor",
+        "of the factor",
+        "flow and volume are as uncertain; a choice",
+        warn=(0, 0.3),
+    ),
+    Check(
         "motion",
         "largest displacement of a frame, by a coarse registration that errs by 2 mm",
         "mm",
         "a head that moved so far has left its slices",
         warn=(0, 4),
+    ),
+    Check(
+        "lost_frames",
+        "frames left out: moved by more than 0.3 of a slice through the plane, or without an image",
+        "frames",
+        "nothing of them is used; a few do no harm",
+        warn=(0, 0),
+    ),
+    Check(
+        "passage_gap",
+        "longest time without a frame in the 25 s after contrast arrives",
+        "s",
+        "twice 2.5 s, the longest interval that the first pass bears",
+        warn=(0, 5),
     ),
     Check("residual_motion", "largest displacement of a frame, by the curves", "mm", _CHOICE, warn=(0, 2)),
     Check(
@@ -216,8 +254,7 @@ def check_series(
     measured = frame_numbers(series, survey) | brain_numbers(survey)
     if times_s is not None:
         measured |= time_numbers(times_s, len(series))
-        if isinstance(times_s, (int, float)):
-            measured["slab_step"] = slab_step_s(survey, times_s)
+        measured["slab_step"] = slab_step_s(survey, frame_times(times_s, len(series)))
     found = findings(SERIES_CHECKS, measured)
     nothing_passes = any(finding.name == "tissue_enhancement" and finding.fatal for finding in found)
     return [f for f in found if not (nothing_passes and f.name in ("frame_order", "reversed_time"))]
@@ -225,33 +262,39 @@ def check_series(
 
 def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> list[QualityWarning]:
     """List what computed maps and their arterial curve show, by `MAP_CHECKS`; arguments as of `check_quality`."""
-    arterial, dt_s = maps.arterial, maps.dt_s
-    raw_aif = arterial.aif_hu / arterial.scale
-    artery = curve_features(raw_aif[:, None], dt_s)
-    peak_hu = float(artery.peak_hu)
+    arterial, times_s = maps.arterial, maps.times_s
+    artery = arterial_quality(series[~maps.motion.lost], arterial, times_s, spacing_mm)
+    features = curve_features(arterial.aif_hu[:, None], times_s)
+    arrival_s = float(features.arrival_s)
     tails = [
         float(curve[-3:].mean() / curve.max()) for curve in (arterial.aif_hu, arterial.vof_hu) if float(curve.max()) > 0
     ]
     measured = {
-        "no_contrast": peak_hu,
-        "weak_aif": peak_hu,
-        "bright_aif": peak_hu,
-        "aif_width": float(artery.width_s),
+        "no_contrast": artery.peak_hu,
+        "weak_aif": artery.peak_hu,
+        "bright_aif": artery.peak_hu,
+        "aif_width": artery.fwhm_s,
+        "clipped_aif": artery.ceiling_frames,
+        "flat_aif": artery.plateau_frames,
         "partial_volume_aif": arterial.scale,
-        "late_contrast": float(artery.arrival_s),
+        "late_contrast": arrival_s,
         "missing_baseline": maps.n_baseline,
         "truncated_series": max(tails, default=0.0),
-        "short_after_peak": (len(raw_aif) - 1) * dt_s - float(artery.peak_s),
-        "motion": float(displacement_mm(estimate_motion(series, spacing_mm)).max()),
+        "short_after_peak": float(times_s[-1] - features.peak_s),
+        "motion": float(maps.motion.in_plane_mm.max()),
+        "lost_frames": float(maps.motion.lost.sum()),
+        "passage_gap": longest_gap_s(maps.motion.lost, maps.series_times_s, arrival_s, arrival_s + _PASSAGE_S),
         "residual_motion": float(maps.motion_mm.max()),
         "noise": maps.noise_ratio,
         "small_coverage": float(maps.brain.sum()) * math.prod(spacing_mm) / 1000,
     }
+    if not math.isnan(arterial.scale_sd):
+        measured["uncertain_scale"] = arterial.scale_sd / arterial.scale
     if arterial.aif_mask.any():  # a curve that was given has no voxels
-        curve = series[:, arterial.aif_mask].float().mean(dim=1)
+        curve = series[:, arterial.aif_mask][~maps.motion.lost].float().mean(dim=1)
         bend = curve[2:] - 2 * curve[1:-1] + curve[:-2]
         noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
-        measured["contrast_to_noise"] = peak_hu / max(noise_hu, 1e-3)
+        measured["contrast_to_noise"] = artery.peak_hu / max(noise_hu, 1e-3)
         measured["aif_in_bone"] = float(mean_over_time(series[: maps.n_baseline])[arterial.aif_mask].mean())
         measured["no_vof"] = float(arterial.vof_mask.sum())
     found = findings(MAP_CHECKS, measured)
@@ -280,8 +323,7 @@ def check_quality(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -
     Returns:
         The findings, those that make the examination unusable first.
     """
-    times_s = maps.dt_s if len(series) == len(maps.arterial.aif_hu) else None
-    found = check_series(series, times_s, spacing_mm) + check_maps(series, maps, spacing_mm)
+    found = check_series(series, maps.series_times_s.tolist(), spacing_mm) + check_maps(series, maps, spacing_mm)
     return sorted(found, key=lambda finding: not finding.fatal)
 
 

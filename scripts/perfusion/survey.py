@@ -152,7 +152,7 @@ def time_numbers(times_s: float | Sequence[float], n_frames: int) -> dict[str, f
     }
 
 
-def slab_step_s(survey: Survey, dt_s: float) -> float:
+def slab_step_s(survey: Survey, times_s: Tensor) -> float:
     """By how much every other slice is late, s, beyond twice its standard error; 0 with fewer than 4 slices of brain.
 
     A slice's curve is its neighbours' mean, scaled and shifted: to first order a combination of that mean, its slope
@@ -165,7 +165,7 @@ def slab_step_s(survey: Survey, dt_s: float) -> float:
     shifts = []
     for index in range(1, len(curves) - 1):
         beside = (curves[index - 1] + curves[index + 1]) / 2
-        slope = torch.gradient(beside, spacing=dt_s)[0]
+        slope = torch.gradient(beside, spacing=(times_s.to(beside.device),))[0]
         terms = torch.stack([beside - beside.mean(), slope - slope.mean(), torch.ones_like(beside)], dim=1).double()
         scale, along, _ = torch.linalg.lstsq(terms, curves[index].double()[:, None]).solution[:, 0].tolist()
         shifts.append((-1) ** index * -along / scale if abs(scale) > 1e-6 else 0.0)

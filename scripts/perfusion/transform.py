@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..io.errors import CaseError
 from ..io.gate import QualityWarning, joined
-from .deconvolution import Method
+from .filtered_curves import DEFAULT_SMOOTHING_MM
 from .given_maps import check_given_maps
-from .maps import DEFAULT_SMOOTHING_MM, PerfusionVolumes, perfusion_maps
+from .maps import Method, PerfusionVolumes, perfusion_maps
 from .quality import check_maps, check_series, refuse_unusable
 from .smoothing import Spacing
 from .survey import survey_series
@@ -32,7 +32,7 @@ class PerfusionMapsd(MapTransform):
     all maps are given, see `check_series`, `check_given_maps` and `check_maps`.
 
     Args:
-        keys: the key of the series, (T, H, W, D) in HU.
+        keys: the key of the series, (T, H, W, D) in HU, slices last.
         map_keys: the maps that a case should have afterwards; none, and the series alone is checked.
         dt_s: time between frames in s, for every case, whatever its header says; None takes ``data["dt_s"]``, or else
             ``pixdim[4]`` of the series' header.
@@ -50,8 +50,8 @@ class PerfusionMapsd(MapTransform):
         map_keys: str | Sequence[str] = MAP_KEYS,
         dt_s: float | None = None,
         smoothing_mm: float = DEFAULT_SMOOTHING_MM,
-        motion_correction: bool = False,
-        method: Method = "osvd",
+        motion_correction: bool = True,
+        method: Method = "bayesian",
     ) -> None:
         super().__init__(keys)
         self.map_keys = (map_keys,) if isinstance(map_keys, str) else tuple(map_keys)
@@ -79,7 +79,7 @@ class PerfusionMapsd(MapTransform):
                 case, str(key), file, "a time between frames", "none in the header: give dt_s, in s, or the maps"
             )
         try:
-            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given, _slice_axis(series))
+            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given)
         except ValueError as error:
             raise CaseError.of(case, str(key), file, "a CT-perfusion series of a brain", str(error)) from error
         for name in self.map_keys:
@@ -90,16 +90,13 @@ class PerfusionMapsd(MapTransform):
         return output
 
     def _checked(
-        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor], slice_axis: int
+        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
     ) -> tuple[PerfusionVolumes | None, list[QualityWarning]]:
         """The maps, where some are missing, and what is warned of in the series, the given and the computed maps."""
-        turn = (*(axis for axis in range(3) if axis != slice_axis), slice_axis)  # the checks look at slices
-        turned = series.permute(0, *(axis + 1 for axis in turn))
-        turned_mm = (spacing_mm[turn[0]], spacing_mm[turn[1]], spacing_mm[turn[2]])
-        survey = survey_series(turned, turned_mm)
-        found = check_series(turned, dt_s, turned_mm, survey)
+        survey = survey_series(series, spacing_mm)
+        found = check_series(series, dt_s, spacing_mm, survey)
         if given:
-            found += check_given_maps({key: value.permute(turn) for key, value in given.items()}, survey)
+            found += check_given_maps(given, survey)
         refuse_unusable(found)
         if dt_s is None or len(given) == len(self.map_keys):
             return None, found
@@ -129,11 +126,3 @@ def _values(image: Tensor) -> Tensor:
 def _spacing_mm(series: Tensor) -> Spacing:
     size = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
     return float(size[0]), float(size[1]), float(size[2])
-
-
-def _slice_axis(series: Tensor) -> int:
-    """The axis of (H, W, D) that runs from the feet to the head."""
-    if not isinstance(series, MetaTensor):
-        return 2
-    along = series.affine[2, :3].abs() / series.affine[:3, :3].norm(dim=0)
-    return int(along.argmax())

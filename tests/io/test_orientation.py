@@ -23,6 +23,9 @@ def test_every_order_of_the_axes_becomes_ras_and_comes_back(order):
     np.testing.assert_array_equal(canonical, np.asarray(ras.dataobj))
     np.testing.assert_allclose(frame.affine, affine, atol=1e-12)
     np.testing.assert_array_equal(frame.to_stored(canonical), np.asarray(stored.dataobj))
+    turned = frame.to_canonical_in_place(np.array(stored.dataobj))
+    np.testing.assert_array_equal(turned, canonical)
+    assert min(turned.strides) > 0
 
 
 def test_nothing_is_copied():
