@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from ..io.covering import refuse_covering
 from ..io.errors import CaseError
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
+from ..io.origin import is_other, origin
 from .arterial_input import AifSource
 from .inputs import Grid, arterial_source, frame_times, mask_on_grid
 from .intervals import MapErrors
@@ -79,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
     with tqdm(total=3, desc="reading", unit="step", leave=False) as steps:
         loaded = load_case({"image": options.series, "orientation": options.orientation})
         refuse_covering([options.out / name for name in _outputs(loaded["case"])], _inputs(options))
+        _refuse_other_results(options, loaded["case"])
         frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
         size = voxel_sizes(frame.affine).tolist()
         spacing_mm = (size[0], size[1], size[2])
@@ -123,6 +126,23 @@ def _outputs(case: str) -> list[str]:
 def _inputs(options: argparse.Namespace) -> list[Path]:
     given = [options.series, options.brain, options.aif, options.dt_s]
     return [Path(path) for path in given if path is not None and Path(path).exists()]
+
+
+def _refuse_other_results(options: argparse.Namespace, case: str) -> None:
+    """Raise ValueError if the folder holds the summary of another case or of another series of this name."""
+    summary = options.out / _SUMMARY
+    if options.overwrite or not summary.is_file():
+        return
+    try:
+        found = json.loads(summary.read_text(encoding="utf-8"))
+        recorded = found["series"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"--out '{options.out}': expected no summary of something else, got '{summary}'") from None
+    if found.get("case") != case or is_other(recorded, options.series):
+        raise ValueError(
+            f"--out '{options.out}': expected a folder of its own for case '{case}', got the results of "
+            f"'{recorded['path']}' there; choose another folder, or add --overwrite"
+        )
 
 
 def _maps(
@@ -197,6 +217,7 @@ def _write(
         write_panel(picture, maps, reading, found.core, found.delayed, found.frame.affine, title, texts, thresholds)
         summary = {
             "case": case,
+            "series": origin(options.series),
             "orientation": options.orientation,
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,

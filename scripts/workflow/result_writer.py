@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
 from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
+from ..io.origin import is_other, origin
 
 COLUMNS = ("case", "lesion_volume_ml", "lesion_slices", "largest_component_ml", "components", "warnings")
 IMAGES = {
@@ -138,9 +138,7 @@ class ResultWriter:
     def _other_series(self, case: str) -> str | None:
         """A line about results of another series under the name of a case."""
         before, now = read_record(self._record(case)).get("series"), self.series.get(case)
-        if before is None or now is None or before["path"] == now or not os.path.isfile(now):
-            return None
-        if before["sha256"] == sha256(now):
+        if now is None or not is_other(before, now):
             return None
         return (
             f"case '{case}', image '{now}': expected a name of its own in '{self.output_dir}', got the results of "
@@ -165,8 +163,7 @@ class ResultWriter:
         with files_together(record.parent, last=record.name) as complete:
             for name, image in images.items():
                 write_nifti(complete / f"{case}_{name}.nii.gz", image, affine, description=IMAGES[name])
-            origin = None if series is None else {"path": series, "sha256": sha256(series)}
-            write_json(complete / record.name, {"row": row, "series": origin})
+            write_json(complete / record.name, {"row": row, "series": None if series is None else origin(series)})
             if record.exists():
                 record.unlink()
                 self._write_table()
@@ -195,12 +192,6 @@ def read_record(path: Path) -> dict[str, Any]:
         return record if whole and {"series"} <= set(record) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

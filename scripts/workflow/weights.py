@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ..io.errors import WeightsError
+from ..io.origin import sha256
 
 RECORD = "provenance.json"
 """Lies beside the weights that ship and holds their SHA-256."""
@@ -151,12 +151,6 @@ class RetireRecord:
             record = self.path.parent / RECORD
             record.replace(record.with_suffix(".replaced.json"))
             logger.warning("the training replaced '%s': %s, which is of other weights, is set aside", self.path, RECORD)
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_archive(file: Path) -> None:

@@ -11,9 +11,10 @@ from monai.bundle import ConfigParser
 
 from scripts import networks
 from scripts.io.errors import CaseError, WeightsError
+from scripts.io.origin import sha256
 from scripts.networks import StrokeLesionNet
 from scripts.transforms import SplitPredictiond
-from scripts.workflow.weights import RetireRecord, check_record, read_weights, sha256
+from scripts.workflow.weights import RetireRecord, check_record, read_weights
 from tests.conftest import ROOT
 from tests.robustness.checkpoints import flipped, hostile, one_nan, saved
 from tests.workflow.test_options import command
