@@ -40,22 +40,12 @@ _LIMITS = {"osvd": 5.0, "bcsvd": 1.6}
 _MEMORY_MIB = 20.0
 _STAGES = {
     "reading": ("load_case",),
-    "brain mask": ("brain_mask", "away_from_bone"),
-    "smoothing": (
-        "curves",
-        "smooth",
-        "smoothing.__init__",
-        "to_basis",
-        "tissue_guide",
-        "along_anatomy",
-        "from_basis",
-        "height",
-        "smooth_alike",
-    ),
-    "arterial input": ("arrival_frame", "find_arterial_input", "vessel_mask"),
-    "deconvolution": ("deconvolve", "tissue_models.__init__", "tmax", "blood_volume"),
+    "examination": ("examine",),
+    "arterial input": ("find_arterial_input", "vessel_mask"),
+    "filter": ("filter_curves",),
+    "estimate": ("bayesian.__init__", "fit_shapes", "from_basis"),
 }
-"""Functions that make up each stage; what else `perfusion_maps` calls is the rest."""
+"""Functions that make up each stage; what else `scripts.perfusion.maps` calls is the rest."""
 
 
 def measure(settings: Settings) -> Found:
@@ -70,7 +60,7 @@ def measure(settings: Settings) -> Found:
         f"{len(curves)} voxels, {float(brain.float().mean()):.0%} of the grid, are deconvolved.",
         "oSVD multiplies once for each threshold of its search: 5 times the floor is wanted "
         "at best, and 8 times at most.",
-        _before_deconvolution(stages),
+        _before_estimate(stages),
     ]
     rows = [*time_methods(curves, aif, series, brain, settings.repeats), *_stage_rows(stages)]
     return Found(rows, _scaling(curves, aif, settings), notes)
@@ -147,7 +137,7 @@ def time_stages(path: Path, repeats: int) -> dict[str, Timing]:
 
 
 def _profile(path: Path) -> dict[str, float]:
-    """Process time in ms of the functions that `perfusion_maps` calls itself, summed by stage."""
+    """Process time in ms of the functions that the module of `perfusion_maps` calls, summed by stage."""
     profiler = cProfile.Profile(time.process_time)
     loaded = profiler.runcall(load_case, {"image": path})
     series = torch.from_numpy(loaded["image"]).permute(3, 0, 1, 2)
@@ -163,7 +153,7 @@ def _profile(path: Path) -> dict[str, float]:
         if name == "load_case":
             seconds[name] = cumulative
         for caller, (*_, by_caller) in callers.items():
-            if caller[2] == "perfusion_maps":
+            if Path(caller[0]).name == "maps.py":
                 seconds[name] = seconds.get(name, 0.0) + by_caller
     stages = {stage: 1000 * sum(seconds.get(name, 0.0) for name in names) for stage, names in _STAGES.items()}
     return stages | {"rest": 1000 * total - sum(stages.values())}
@@ -182,13 +172,11 @@ def _stage_rows(stages: Mapping[str, Timing]) -> list[Measurement]:
     ]
 
 
-def _before_deconvolution(stages: Mapping[str, Timing]) -> str:
-    """Whether preparation takes no longer than deconvolution, with reading on both sides."""
-    before = sum(stages[name].median_ms for name in ("reading", "brain mask", "smoothing", "arterial input"))
-    limit = stages["deconvolution"].median_ms + stages["reading"].median_ms
-    return (
-        f"From a file to the maps, {before:.0f} ms pass before the deconvolution; it and reading take {limit:.0f} ms."
-    )
+def _before_estimate(stages: Mapping[str, Timing]) -> str:
+    """What passes before the estimate, and what the estimate takes."""
+    before = sum(stages[name].median_ms for name in ("reading", "examination", "arterial input", "filter"))
+    estimate = stages["estimate"].median_ms
+    return f"From a file to the maps, {before:.0f} ms pass before the Bayesian estimate, which takes {estimate:.0f} ms."
 
 
 def _scaling(curves: Tensor, aif: Tensor, settings: Settings) -> list[Scaling]:

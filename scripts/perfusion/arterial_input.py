@@ -156,7 +156,7 @@ def given_arterial_input(series: Tensor, source: AifSource, n_baseline: int) -> 
     if isinstance(source, Tensor) and source.shape == (len(series),):
         curve = source.to(series.device, torch.float32)
     else:
-        mask = _given_voxels(series, source)
+        mask = given_voxels(series, source)
         curves = MaskedGrid(mask).curves(series)
         subtract_baseline(curves, n_baseline)
         curve = curves.mean(dim=1)
@@ -200,7 +200,12 @@ def vessel_mask(
     return large | (grid.volume(rise - surroundings) > _VESSEL_EXCESS)
 
 
-def _given_voxels(series: Tensor, source: AifSource) -> Tensor:
+def given_voxels(series: Tensor, source: AifSource) -> Tensor:
+    """The voxels (H, W, D) of a series that the user names by a mask or by the indices of one of them.
+
+    Raises:
+        ValueError: they do not fit the series (T, H, W, D).
+    """
     shape = tuple(series.shape[1:])
     if isinstance(source, Tensor):
         if tuple(source.shape) != shape or not (source != 0).any():

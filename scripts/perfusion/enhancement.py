@@ -1,4 +1,4 @@
-"""From attenuation to enhancement: even frame times, arrival of contrast, subtraction of the baseline."""
+"""From attenuation to enhancement: frame times, arrival of contrast, subtraction of the baseline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from torch import Tensor
 
 from .frames import range_over_time
 
-_UNEVEN_SHARE = 0.02  # of a frame interval; smaller deviations are rounding in the header
 _VESSEL_SHARE = 0.005  # of the voxels, those that change most
 _FEWEST_VESSEL_VOXELS = 20
 _ARRIVAL_SHARE = 0.05  # of the vessels' peak
 _ARTERIAL_LEAD_S = 2.0
-_SHORTEST_SERIES = 3
-_MOST_FRAMES = 8  # times those of the series, for even ones: a second phase may be that much slower (a choice)
 
 Times = float | Sequence[float] | Tensor
 """The time of every frame in s, rising, or the time between frames."""
@@ -36,47 +33,6 @@ def frame_times(times_s: Times, n_frames: int, device: torch.device | None = Non
     if times.shape != (n_frames,) or not torch.isfinite(times).all() or not (times.diff() > 0).all():
         raise ValueError(f"times_s must be {n_frames} rising times, one per frame, got {times.tolist()}")
     return (times - times[:1]).to(device, torch.float32)
-
-
-def even_frames(series: Tensor, times_s: Times) -> tuple[Tensor, float]:
-    """Resample a series to frames that are evenly spaced in time.
-
-    Args:
-        series: (T, ...) frames.
-        times_s: the time of every frame in s, rising, or the time between frames.
-
-    Returns:
-        The series, resampled by linear interpolation at the median interval where the times are uneven and untouched
-        otherwise, and the time between its frames in s.
-
-    Raises:
-        ValueError: there are fewer than 3 frames, the times are not one per frame, finite and rising, or they leave a
-            gap that takes more than 8 times the frames to fill.
-    """
-    n_frames = len(series)
-    if n_frames < _SHORTEST_SERIES:
-        raise ValueError(f"series must have at least {_SHORTEST_SERIES} frames, got {n_frames}")
-    if isinstance(times_s, (int, float)):
-        frame_times(times_s, n_frames)
-        return series, float(times_s)
-    times = frame_times(times_s, n_frames).double().cpu()
-    steps = times.diff()
-    dt_s = float(steps.median())
-    if float((steps - dt_s).abs().max()) <= _UNEVEN_SHARE * dt_s:
-        return series, float(steps.mean())
-    n_even = int(float(times[-1]) / dt_s + 1e-6) + 1
-    if n_even > _MOST_FRAMES * n_frames:
-        gap = int(steps.argmax())
-        raise ValueError(
-            f"times_s must not leave a gap in the series, got {float(steps[gap]):.6g} s between the frames {gap} and "
-            f"{gap + 1}, where the usual interval is {dt_s:.3g} s: are all times in seconds?"
-        )
-    wanted = dt_s * torch.arange(n_even, dtype=torch.float64)
-    after = torch.searchsorted(times, wanted).clamp(1, n_frames - 1)
-    share = ((wanted - times[after - 1]) / steps[after - 1]).to(series.device, torch.float32)
-    share = share.reshape(-1, *[1] * (series.ndim - 1))
-    after = after.to(series.device)
-    return torch.lerp(series[after - 1].float(), series[after].float(), share), dt_s
 
 
 def arrival_frame(series: Tensor, brain: Tensor, times_s: Times) -> int:

@@ -17,6 +17,7 @@ from .smoothing import MaskedGrid, Spacing
 
 _STILL_MM = 0.4  # half of a pixel; small arteries lose a tenth of their height where they move by so much
 _MOTION_SMOOTHING_MM = 2.0
+_MOST_FRAMES = 8  # times those of the series, for even ones: a second phase may be that much slower (a choice)
 
 
 class Examination(NamedTuple):
@@ -66,8 +67,8 @@ def examine(
     if brain is not None and tuple(brain.shape) != tuple(series.shape[1:]):
         raise ValueError(f"brain must have shape {tuple(series.shape[1:])}, got {tuple(brain.shape)}")
     motion = frame_motion(series, spacing_mm, math.inf if motion_correction else LARGEST_IN_PLANE_MM)
-    if motion.lost.any():
-        kept = kept_frames(motion.lost)
+    kept = kept_frames(motion.lost)
+    if len(kept) < len(series):
         series, times = series[kept], times[kept]
     found = _found(series, times, all_times, spacing_mm, motion, brain)
     if motion_correction and _largest_movement_mm(found) > _STILL_MM:
@@ -109,7 +110,18 @@ def median_interval_s(times_s: Tensor) -> float:
 
 
 def even_times(times_s: Tensor) -> Tensor:
-    """Evenly spaced times from the first to the last of these, at their usual interval."""
+    """Evenly spaced times from the first to the last of these, at their usual interval.
+
+    Raises:
+        ValueError: they leave a gap that takes more than 8 times the frames to fill.
+    """
     interval_s = median_interval_s(times_s)
     count = int(float(times_s[-1] - times_s[0]) / interval_s + 1e-3) + 1
+    if count > _MOST_FRAMES * len(times_s):
+        steps = times_s.diff()
+        gap = int(steps.argmax())
+        raise ValueError(
+            f"times_s must not leave a gap in the series, got {float(steps[gap]):.6g} s between the frames {gap} and "
+            f"{gap + 1}, where the usual interval is {interval_s:.3g} s: are all times in seconds?"
+        )
     return times_s[0] + interval_s * torch.arange(count, device=times_s.device)

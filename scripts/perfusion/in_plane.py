@@ -11,7 +11,6 @@ from torch import Tensor
 from .smoothing import Spacing
 
 if TYPE_CHECKING:
-    from .arterial_input import AifSource
     from .maps import PerfusionVolumes
 
 RESOLVED_MM = 0.9
@@ -25,7 +24,7 @@ class InPlaneGrid:
     """Groups of pixels whose means have about 0.9 mm, along each axis of the slices.
 
     Args:
-        shape: (H, W) of the series.
+        shape: (H, W, D) of the series.
         spacing_mm: its voxel size.
 
     Attributes:
@@ -49,16 +48,18 @@ class InPlaneGrid:
         return torch.cat([self._means(part.float()) for part in series.split(_FRAMES_AT_ONCE)])
 
     def reduced_mask(self, mask: Tensor) -> Tensor:
-        """Groups of which at least half of the pixels are in a mask (H, W, D)."""
+        """Groups of which at least half of the pixels are in a mask (H, W, D).
+
+        Raises:
+            ValueError: the mask, which is that of the brain, has another shape.
+        """
+        if tuple(mask.shape) != self.shape:
+            raise ValueError(f"brain must have shape {self.shape}, got {tuple(mask.shape)}")
         return mask if self.factor == (1, 1) else self._means((mask != 0).float()[None])[0] >= 0.5
 
-    def reduced_source(self, aif: AifSource | None) -> AifSource | None:
-        """The source of an arterial curve on the groups: any pixel of a mask makes its group one."""
-        if aif is None or self.factor == (1, 1):
-            return aif
-        if isinstance(aif, Tensor):
-            return aif if aif.ndim != 3 else self._means((aif != 0).float()[None])[0] > 0
-        return aif[0] // self.factor[0], aif[1] // self.factor[1], aif[2]
+    def reduced_vessels(self, mask: Tensor) -> Tensor:
+        """Groups with at least one pixel of a boolean mask (H, W, D)."""
+        return mask if self.factor == (1, 1) else self._means(mask.float()[None])[0] > 0
 
     def restored(self, volumes: PerfusionVolumes, brain: Tensor | None) -> PerfusionVolumes:
         """Maps and masks on the pixels of the series; a brain that was given stays as it is."""

@@ -7,9 +7,16 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .arterial_input import AifSource, ArterialInput, find_arterial_input, given_arterial_input, vessel_mask
+from .arterial_input import (
+    AifSource,
+    ArterialInput,
+    find_arterial_input,
+    given_arterial_input,
+    given_voxels,
+    vessel_mask,
+)
 from .bayesian import BayesianEstimator, Posterior
-from .brain import fluid_mask
+from .brain import check_series, fluid_mask
 from .curve_features import smooth_in_time
 from .deconvolution import Method as Deconvolution
 from .deconvolution import deconvolve
@@ -118,7 +125,9 @@ def perfusion_maps(
     """
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}")
-    grid = InPlaneGrid(tuple(series.shape[1:3]), spacing_mm)
+    check_series(series, spacing_mm)
+    grid = InPlaneGrid(tuple(series.shape[1:]), spacing_mm)
+    source = _source(series, aif, grid)
     examination = examine(
         grid.reduced(series),
         times_s,
@@ -126,21 +135,28 @@ def perfusion_maps(
         brain=None if brain is None else grid.reduced_mask(brain),
         motion_correction=motion_correction,
     )
-    arterial = _arterial_input(examination, grid.reduced_source(aif))
+    arterial = _arterial_input(examination, source)
     physics: dict[str, Any] = {"density_g_ml": density_g_ml, "hematocrit_factor": hematocrit_factor}
     options = {"threshold": threshold, "oscillation_index": oscillation_index}
     volumes = _estimate(examination, arterial, smoothing_mm, method, physics, options)
     return grid.restored(volumes, brain)
 
 
-def _arterial_input(examination: Examination, aif: AifSource | None) -> ArterialInput:
+def _source(series: Tensor, aif: AifSource | None, grid: InPlaneGrid) -> Tensor | None:
+    """The arterial curve that was given, or the arterial voxels on the grid of the estimate."""
+    if aif is None or (isinstance(aif, Tensor) and aif.ndim == 1):
+        return aif
+    return grid.reduced_vessels(given_voxels(series, aif))
+
+
+def _arterial_input(examination: Examination, aif: Tensor | None) -> ArterialInput:
     series, times_s, n_baseline = examination.series, examination.times_s, examination.n_baseline
     if aif is None:
         return find_arterial_input(
             series, examination.brain, n_baseline, times_s, examination.spacing_mm, examination.steady
         )
     lost = examination.motion.lost
-    if isinstance(aif, Tensor) and aif.ndim == 1 and len(aif) == len(lost):
+    if aif.shape == lost.shape:
         aif = aif.to(lost.device)[~lost]
     return given_arterial_input(series, aif, n_baseline)
 

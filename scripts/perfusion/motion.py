@@ -56,18 +56,6 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
     return corrected, torch.where(still[:, None], 0.0, motion).float()
 
 
-def estimate_motion(series: Tensor, spacing_mm: Spacing) -> Tensor:
-    """How far each frame moved, (T, 3) as in `correct_motion`, to about half a millimetre: quick, and corrects nothing.
-
-    Args:
-        series: (T, H, W, D) in HU.
-        spacing_mm: voxel size along H, W and D.
-    """
-    extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
-    frames = reduced_frames(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in _COARSE_STAGES))
-    return movements(coarse_poses(frames, extent_mm)).float()
-
-
 def coarse_poses(frames: Tensor, extent_mm: tuple[float, float]) -> Tensor:
     """Poses (T, 3, 3) of frames (T, D, h, w), quickly, against where the head lies most of the time."""
     return _registered(frames, extent_mm, _COARSE_STAGES, 1)

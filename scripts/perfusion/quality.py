@@ -265,7 +265,9 @@ def check_series(
 def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> list[QualityWarning]:
     """List what computed maps and their arterial curve show, by `MAP_CHECKS`; arguments as of `check_quality`."""
     arterial, times_s = maps.arterial, maps.times_s
-    artery = arterial_quality(series[~maps.motion.lost], arterial, times_s, spacing_mm)
+    lost = maps.motion.lost
+    kept = series[~lost] if lost.any() else series
+    artery = arterial_quality(kept, arterial, times_s, spacing_mm)
     features = curve_features(arterial.aif_hu[:, None], times_s)
     arrival_s = float(features.arrival_s)
     tails = [
@@ -284,8 +286,8 @@ def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> l
         "truncated_series": max(tails, default=0.0),
         "short_after_peak": float(times_s[-1] - features.peak_s),
         "motion": float(maps.motion.in_plane_mm.max()),
-        "lost_frames": float(maps.motion.lost.sum()),
-        "passage_gap": longest_gap_s(maps.motion.lost, maps.series_times_s, arrival_s, arrival_s + _PASSAGE_S),
+        "lost_frames": float(lost.sum()),
+        "passage_gap": longest_gap_s(lost, maps.series_times_s, arrival_s, arrival_s + _PASSAGE_S),
         "residual_motion": float(maps.motion_mm.max()),
         "noise": maps.noise_ratio,
         "small_coverage": float(maps.brain.sum()) * math.prod(spacing_mm) / 1000,
@@ -293,11 +295,11 @@ def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> l
     if not math.isnan(arterial.scale_sd):
         measured["uncertain_scale"] = arterial.scale_sd / arterial.scale
     if arterial.aif_mask.any():  # a curve that was given has no voxels
-        curve = series[:, arterial.aif_mask][~maps.motion.lost].float().mean(dim=1)
+        curve = kept[:, arterial.aif_mask].float().mean(dim=1)
         bend = curve[2:] - 2 * curve[1:-1] + curve[:-2]
         noise_hu = float((bend.square().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
         measured["contrast_to_noise"] = artery.peak_hu / max(noise_hu, 1e-3)
-        measured["aif_in_bone"] = float(mean_over_time(series[: maps.n_baseline])[arterial.aif_mask].mean())
+        measured["aif_in_bone"] = float(mean_over_time(kept[: maps.n_baseline])[arterial.aif_mask].mean())
         measured["no_vof"] = float(arterial.vof_mask.sum())
     found = findings(MAP_CHECKS, measured)
     normal = maps.tissue & (maps.tmax < 4) & (maps.cbf > 0)

@@ -79,7 +79,7 @@ def test_movement_within_the_plane_is_told_apart() -> None:
     series, spacing_mm, _ = phantom()
     found = frame_motion(moved(series, (1.4, -1.4), 2.0, spacing_mm), spacing_mm)
     others = [frame for frame in range(len(series)) if frame not in FRAMES]
-    assert found.in_plane_mm[list(FRAMES)].numpy() == pytest.approx(np.full(5, np.hypot(1.4, 1.4) + 2.44), abs=1.5)
+    assert found.in_plane_mm[list(FRAMES)].numpy() == pytest.approx(np.full(5, np.hypot(1.4, 1.4) + 2.44), abs=2)
     assert float(found.in_plane_mm[others].max()) < 2
     assert float(found.through_plane_mm.abs().max()) < 0.2 * spacing_mm[2]
     assert not frame_motion(moved(series, (1.4, -1.4), 2.0, spacing_mm), spacing_mm, np.inf).lost.any()

@@ -6,7 +6,8 @@ import torch
 from scipy.signal import peak_widths
 
 from scripts.perfusion.curve_features import curve_features
-from scripts.perfusion.enhancement import arrival_frame, even_frames, frame_times
+from scripts.perfusion.enhancement import arrival_frame, frame_times
+from scripts.perfusion.examination import even_times
 
 from .curves import arterial_curve
 from .head import N_FRAMES, head
@@ -55,10 +56,8 @@ def test_arrival_is_two_seconds_before_the_vessels_rise(dt_s: float) -> None:
 
 
 def test_a_gap_that_no_memory_holds_is_refused() -> None:
-    series = torch.zeros(20, 2, 2, 1)
-    times_s = [*range(19), 1e8]
     with pytest.raises(ValueError, match=r"gap in the series, got 1e\+08 s between the frames 18 and 19.*seconds"):
-        even_frames(series, times_s)
+        even_times(torch.tensor([*range(19), 1e8]))
 
 
 @pytest.mark.parametrize("times_s", [[0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 1.0, float("nan")], 0.0, float("inf")])

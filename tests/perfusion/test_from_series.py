@@ -18,8 +18,9 @@ from scripts.perfusion import (
     read_maps,
 )
 from scripts.perfusion.arterial_input import given_arterial_input, vessel_mask
-from scripts.perfusion.enhancement import even_frames
+from scripts.perfusion.examination import even_times
 from scripts.perfusion.frames import range_over_time
+from scripts.perfusion.maps import _interpolated
 from scripts.perfusion.quality import refuse_unusable
 from scripts.perfusion.reading import right_side
 from scripts.perfusion.smoothing import MaskedGrid, smooth_within
@@ -76,17 +77,15 @@ def test_masked_grid_puts_values_back_where_they_were() -> None:
     assert torch.equal(grid.volume(grid.curves(frames)), torch.where(mask, frames, 0.0))
 
 
-def test_uneven_frames_are_resampled() -> None:
-    times_s = [0.0, 1.0, 2.0, 4.0, 5.0]
-    series = torch.tensor(times_s)[:, None, None, None].expand(5, 2, 2, 2) * 3
-    even, dt_s = even_frames(series, times_s)
-    assert dt_s == 1.0
-    assert even[:, 0, 0, 0].tolist() == pytest.approx([0, 3, 6, 9, 12, 15])
-    assert even_frames(series, 2.0)[0] is series
-    with pytest.raises(ValueError, match="times_s must be 5 rising times"):
-        even_frames(series, [0.0, 1.0, 1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match="at least 3 frames"):
-        even_frames(series[:2], 1.0)
+def test_singular_values_get_curves_at_even_times() -> None:
+    times_s = torch.tensor([0.0, 1.0, 2.0, 4.0, 5.0])
+    wanted_s = even_times(times_s)
+    assert wanted_s.tolist() == [0, 1, 2, 3, 4, 5]
+    curves = (3 * times_s)[:, None].expand(5, 2)
+    assert _interpolated(curves, times_s, wanted_s)[:, 1].tolist() == pytest.approx([0, 3, 6, 9, 12, 15])
+    even_s = 2.0 * torch.arange(5)
+    assert torch.equal(even_times(even_s), even_s)
+    assert torch.allclose(_interpolated(curves, even_s, even_s), curves)
 
 
 def test_arterial_voxels_and_their_curve_are_found(maps: PerfusionVolumes) -> None:
@@ -129,15 +128,27 @@ def test_arterial_input_from_the_user_gives_the_same_maps(maps: PerfusionVolumes
         ({"aif": torch.ones(7)}, "aif must be a curve of 45 values"),
         ({"aif": (999, 0, 0)}, "aif must be three indices"),
         ({"aif": torch.zeros(N_FRAMES)}, "aif must have finite values and a positive area"),
+        ({"aif": torch.zeros(SHAPE)}, r"a mask \(80, 96, 2\) with at least one voxel"),
+        (
+            {"aif": torch.ones(40, 48, 2), "spacing_mm": (0.45, 0.45, 8.0)},
+            r"a mask \(80, 96, 2\) .* got .*\(40, 48, 2\)",
+        ),
+        ({"aif": (80, 0, 0), "spacing_mm": (0.45, 0.45, 8.0)}, r"aif must be three indices .* got \(80, 0, 0\)"),
         ({"brain": torch.ones(3, 3, 3)}, "brain must have shape"),
+        ({"brain": torch.ones(79, 96, 2), "spacing_mm": (0.45, 0.45, 8.0)}, "brain must have shape .* got .79, 96, 2"),
         ({"spacing_mm": (1.0, 0.0, 1.0)}, "spacing_mm must be three positive numbers"),
-        ({"dt_s": -1.0}, "positive time between frames"),
-        ({"series": torch.zeros(9, 16, 16, 2)}, "series must show a brain"),
+        ({"times_s": -1.0}, "positive time between frames"),
+        ({"times_s": [0.0, 1.0, 1.0, *range(3, N_FRAMES)]}, "times_s must be 45 rising times"),
+        ({"method": "svd"}, "method must be one of"),
+        ({"series": -50 + 40 * torch.rand(1, 16, 16, 2).expand(12, -1, -1, -1)}, "series must show a brain"),
+        ({"series": torch.zeros(12, 16, 16, 2)}, "at least 10 frames in which the head lies .*, got 0 of 12"),
+        ({"series": head(stripped=True)[0][:2]}, "at least 10 frames in which the head lies .*, got 2 of 2"),
+        ({"series": head(stripped=True)[0][:1]}, "at least 10 frames in which the head lies .*, got 1 of 1"),
         ({"series": torch.zeros(9, 16, 16)}, r"series must have shape \(T, H, W, D\)"),
     ],
 )
 def test_bad_arguments_are_named(change: dict, match: str) -> None:
-    arguments = {"series": head(stripped=True)[0], "dt_s": 1.0, "spacing_mm": SPACING_MM} | change
+    arguments = {"series": head(stripped=True)[0], "times_s": 1.0, "spacing_mm": SPACING_MM} | change
     with pytest.raises(ValueError, match=match):
         perfusion_maps(**arguments)
 

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from scripts.perfusion import ArterialInput, MapErrors, PerfusionVolumes, read_maps
 from scripts.perfusion import panel as panel_module
+from scripts.perfusion.frame_motion import FrameMotion
 from scripts.perfusion.panel import _COLORS, write_panel
 from scripts.perfusion.views import choose_slices, radiological, view_of
 from scripts.perfusion.wording import volume_lines
@@ -97,12 +98,18 @@ def volumes(n_slices: int, scale: float = 1.0) -> PerfusionVolumes:
         mtt=60 * cbv / cbf,
         tmax=tmax,
         ttp=tmax + 10,
+        cbf_sd=None,
+        cbv_sd=None,
+        tmax_sd=None,
         baseline=ct,
         brain=brain,
         tissue=brain & ~artery & ~vein,
         arterial=arterial,
         n_baseline=2,
+        times_s=1.5 * torch.arange(5),
+        series_times_s=1.5 * torch.arange(5),
         dt_s=1.5,
+        motion=FrameMotion(torch.zeros(5), torch.zeros(5), torch.zeros(5, dtype=torch.bool)),
         motion_mm=torch.zeros(5),
         noise_ratio=0.1,
     )
