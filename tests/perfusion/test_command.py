@@ -426,3 +426,17 @@ def test_limits_that_make_no_sense_are_refused(option: str, capsys: pytest.Captu
         with pytest.raises(SystemExit):
             main(["scan.nii", "--out", "out", f"{option}={value}"])
         assert f"{option}: expected a finite number that is not negative, got {value}" in capsys.readouterr().err
+
+
+def test_results_of_another_series_are_not_replaced_in_silence(
+    series: np.ndarray, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in results.iterdir()}
+    for name in ("patient.nii", "somebody.nii"):
+        other = save(tmp_path / name, series + 1, 1.0)
+        with pytest.raises(SystemExit, match="2"):
+            main([other, "--out", str(results)])
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert "got the results of" in message
+        assert "--overwrite" in message
+    assert {path.name: path.read_bytes() for path in results.iterdir()} == before
