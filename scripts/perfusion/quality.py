@@ -167,8 +167,10 @@ MAP_CHECKS = (
         "short_after_peak",
         "time from the arterial peak to the last frame",
         "s",
-        "90 % of scans need 53 s in all, 10 s of them before contrast (Kasasbeh 2016); a choice",
+        "90 % of scans need 53 s in all, 10 s of them before contrast (Kasasbeh 2016); tissue that is 6 s late does not "
+        "enhance in the 10 s after the arterial peak",
         warn=(20, math.inf),
+        refuse=(10, math.inf),
     ),
     Check(
         "clipped_aif",
