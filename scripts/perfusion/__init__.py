@@ -1,4 +1,4 @@
-"""Perfusion maps from a CT-perfusion series: arterial input, deconvolution, quality control, clinical reading.
+"""Perfusion maps from a CT-perfusion series: arterial input, estimate, quality control, clinical reading.
 
 Names are imported when they are first used, so that the command's ``--help`` needs neither torch nor MONAI.
 """
