@@ -23,11 +23,15 @@ def principal_curves(curves: Tensor, n_components: int = DEFAULT_COMPONENTS) -> 
         curves: (T, N), smoothed.
         n_components: K; all T of them if there are fewer.
     """
-    centred = curves - curves.mean(dim=0)
-    common = centred.mean(dim=1) if curves.shape[1] else curves.new_zeros(len(curves))
-    centred -= common[:, None]
-    _, vectors = torch.linalg.eigh((centred @ centred.T).double())
-    return common, vectors[:, -n_components:].to(curves.dtype)
+    n_frames, n_voxels = curves.shape
+    total, gram = (curves.new_zeros(size, dtype=torch.float64) for size in (n_frames, (n_frames, n_frames)))
+    for part in curves.split(_VOXELS_AT_ONCE, dim=1):
+        centred = part - part.mean(dim=0)
+        total += centred.sum(dim=1)
+        gram += centred @ centred.T
+    common = total / max(n_voxels, 1)
+    _, vectors = torch.linalg.eigh(gram - n_voxels * torch.outer(common, common))
+    return common.to(curves.dtype), vectors[:, -n_components:].to(curves.dtype)
 
 
 def to_basis(curves: Tensor, basis: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -71,8 +71,13 @@ def noise_to_peak(curves: Tensor, n_baseline: int) -> float:
     """Noise of enhancement curves (T, N), from second differences, over the mean of their peaks."""
     if not curves.shape[1] or len(curves) < 3:
         return 0.0
-    bend = (curves[2:] + curves[:-2]).sub_(curves[1:-1], alpha=2)
-    noise_hu = float((bend.square_().mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
+    bend_hu2 = torch.stack(
+        [
+            (before + after).sub_(middle, alpha=2).square_().mean()
+            for before, middle, after in zip(curves[:-2], curves[1:-1], curves[2:], strict=True)
+        ]
+    )
+    noise_hu = float((bend_hu2.mean() / 6).sqrt())  # the variance of a second difference is 1 + 4 + 1 times
     mean_curve = curves.mean(dim=1)
     peak_hu = float(mean_curve.max() - mean_curve[:n_baseline].mean())
     return noise_hu / max(peak_hu, 1e-3)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .motion import RobustFit, coarse_poses, displacement_mm, moved_frames, movements, reduced_frames, usual_frame
+from .motion import (
+    RobustFit,
+    coarse_poses,
+    displacement_mm,
+    moved_frames,
+    movements,
+    reduced_frames,
+    thick_slices,
+    usual_frame,
+)
 from .smoothing import Spacing
 
 MIN_FRAMES = 10
@@ -56,7 +64,7 @@ def frame_motion(series: Tensor, spacing_mm: Spacing, largest_in_plane_mm: float
     extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
     frames = reduced_frames(series, extent_mm, _PIXEL_MM)
     empty = _empty_frames(frames)
-    frames, slice_mm = _thick_slices(frames, spacing_mm[2])
+    frames, slice_mm = thick_slices(frames, spacing_mm[2])
     poses = coarse_poses(frames, extent_mm)
     in_plane_mm = torch.where(empty, 0.0, displacement_mm(movements(poses)).float())
     slices = _slices_moved(moved_frames(frames, poses, extent_mm), extent_mm)
@@ -103,16 +111,6 @@ def _empty_frames(frames: Tensor) -> Tensor:
     constant = flat.amax(dim=2) == flat.amin(dim=2)
     usually = constant.float().mean(dim=0) > 0.5
     return (constant & ~usually).any(dim=1) | constant.all(dim=1)
-
-
-def _thick_slices(frames: Tensor, slice_mm: float) -> tuple[Tensor, float]:
-    """Frames (T, D, h, w) with thin slices averaged to about 4 mm, and the distance of these."""
-    depth = frames.shape[1]
-    n_slices = max(1, depth // max(1, round(_PIXEL_MM / slice_mm)))
-    if n_slices == depth:
-        return frames, slice_mm
-    averaged = F.adaptive_avg_pool3d(frames[:, None], (n_slices, *frames.shape[2:]))[:, 0]
-    return averaged, slice_mm * depth / n_slices
 
 
 def _slices_moved(frames: Tensor, extent_mm: tuple[float, float]) -> Tensor:

@@ -18,6 +18,7 @@ RESOLVED_MM = 0.9
 mm, and maps are smoothed by several mm. Pixels of 0.8 to 1.04 mm, as in ISLES 2018, stay as they are."""
 
 _FRAMES_AT_ONCE = 4
+_MAPS = ("cbf", "cbv", "mtt", "tmax", "ttp", "cbf_sd", "cbv_sd", "tmax_sd", "baseline")
 
 
 class InPlaneGrid:
@@ -65,15 +66,16 @@ class InPlaneGrid:
         """Maps and masks on the pixels of the series; a brain that was given stays as it is."""
         if self.factor == (1, 1):
             return volumes
-        maps = ("cbf", "cbv", "mtt", "tmax", "ttp", "cbf_sd", "cbv_sd", "tmax_sd", "baseline")
-        found: dict[str, Any] = {
-            name: self._interpolated(value) for name in maps if (value := getattr(volumes, name)) is not None
-        }
         arterial = volumes.arterial._replace(
             aif_mask=self._repeated(volumes.arterial.aif_mask), vof_mask=self._repeated(volumes.arterial.vof_mask)
         )
         whole = self._repeated(volumes.brain) if brain is None else (brain != 0).to(volumes.brain.device)
-        found = {name: torch.where(whole, value, 0.0) for name, value in found.items()}
+        outside = ~whole
+        found: dict[str, Any] = {
+            name: self._interpolated(value).masked_fill_(outside, 0.0)
+            for name in _MAPS
+            if (value := getattr(volumes, name)) is not None
+        }
         tissue = self._repeated(volumes.tissue) & whole
         return volumes._replace(**found, brain=whole, tissue=tissue, arterial=arterial)
 

@@ -13,10 +13,12 @@ from .smoothing import Spacing
 _WINDOW_HU = (-50.0, 120.0)  # so that neither bone nor contrast in vessels outweighs the rest
 _TOLERANCE_HU = 15.0  # changes beyond it are contrast or noise, and count less
 _STAGES = ((12.0, 8.0, 8), (6.0, 4.0, 8), (3.0, 2.0, 6), (1.5, 2.0, 6))  # smoothing (SD) and pixels in mm, and steps
-_ROUNDS = 2  # the second one with a reference of aligned frames
+_LAST_STAGES = _STAGES[2:]  # of the second round, whose reference is made of frames that are aligned already
 _COARSE_STAGES = ((12.0, 8.0, 6), (6.0, 6.0, 6))  # enough to tell 2 mm from none
+_STILL_MM = 0.02  # a frame that a step moves by less has arrived
 _SMALLEST_MM = 0.3  # smaller movements are left alone, as resampling would blur more than it mends
 _TURN_RADIUS_MM = 70.0  # of the head, where a rotation moves most
+_SLICE_MM = 4.0  # thinner slices are averaged: all of a frame move together
 _FRAMES_AT_ONCE = 4
 
 
@@ -42,7 +44,8 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
     """
     extent_mm = (series.shape[1] * spacing_mm[0], series.shape[2] * spacing_mm[1])
     frames = reduced_frames(series, extent_mm, min(pixel_mm for _, pixel_mm, _ in _STAGES))
-    motion = movements(_registered(frames, extent_mm, _STAGES, _ROUNDS))
+    frames, _ = thick_slices(frames, spacing_mm[2])
+    motion = movements(_registered(frames, extent_mm, _STAGES, _LAST_STAGES))
     displaced = torch.nonzero(displacement_mm(motion) > _SMALLEST_MM).squeeze(1)
     if not len(displaced):
         return series, torch.zeros_like(motion, dtype=torch.float32)
@@ -58,26 +61,37 @@ def correct_motion(series: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]
 
 def coarse_poses(frames: Tensor, extent_mm: tuple[float, float]) -> Tensor:
     """Poses (T, 3, 3) of frames (T, D, h, w), quickly, against where the head lies most of the time."""
-    return _registered(frames, extent_mm, _COARSE_STAGES, 1)
+    return _registered(frames, extent_mm, _COARSE_STAGES)
 
 
-def _registered(
-    frames: Tensor, extent_mm: tuple[float, float], stages: Sequence[tuple[float, float, int]], n_rounds: int
-) -> Tensor:
-    """Poses (T, 3, 3), float64, of frames (T, D, h, w) against where the head lies most of the time."""
+def _registered(frames: Tensor, extent_mm: tuple[float, float], *rounds: Sequence[tuple[float, float, int]]) -> Tensor:
+    """Poses (T, 3, 3), float64, of frames (T, D, h, w) against where the head lies most of the time.
+
+    Each round goes through its stages with a reference of frames as the round before aligned them.
+    """
     poses = torch.eye(3, dtype=torch.float64, device=frames.device).repeat(len(frames), 1, 1)
-    for _ in range(n_rounds):
+    for stages in rounds:
         reference = usual_frame(moved_frames(frames, poses, extent_mm))
         for sigma_mm, pixel_mm, n_steps in stages:
-            fit = RobustFit(_smoothed(reference[None], sigma_mm, pixel_mm, extent_mm)[0], extent_mm)
+            along_h, along_w = _resampling(frames, extent_mm, pixel_mm, sigma_mm)
+            fit = RobustFit(along_h @ reference @ along_w, extent_mm)
             for start in range(0, len(frames), _FRAMES_AT_ONCE):
                 part = slice(start, start + _FRAMES_AT_ONCE)
-                images = _smoothed(frames[part], sigma_mm, pixel_mm, extent_mm)
-                for _ in range(n_steps):
-                    step = fit.coefficients(moved_frames(images, poses[part], extent_mm))[:, :3]
-                    poses[part] = poses[part] @ torch.linalg.inv(_pose(step))
+                poses[part] = _fitted(fit, along_h @ frames[part] @ along_w, poses[part], extent_mm, n_steps)
     usual = _pose(movements(poses).median(dim=0, keepdim=True).values)
     return poses @ torch.linalg.inv(usual)  # so that the frames at rest stay as they are
+
+
+def _fitted(fit: RobustFit, images: Tensor, poses: Tensor, extent_mm: tuple[float, float], n_steps: int) -> Tensor:
+    """Poses (T, 3, 3) of images (T, D, h, w) after some steps from these; a frame that has arrived takes no more."""
+    poses, moving = poses.clone(), torch.arange(len(poses), device=poses.device)
+    for _ in range(n_steps):
+        step = fit.coefficients(moved_frames(images[moving], poses[moving], extent_mm))[:, :3]
+        poses[moving] = poses[moving] @ torch.linalg.inv(_pose(step))
+        moving = moving[displacement_mm(step) > _STILL_MM]
+        if not len(moving):
+            break
+    return poses
 
 
 def usual_frame(frames: Tensor) -> Tensor:
@@ -111,7 +125,8 @@ class RobustFit:
         self._terms = terms.reshape(len(terms), -1)
         self._scale = self._terms.square().mean(dim=1).sqrt().clamp_min(1e-6)
         self._terms /= self._scale[:, None]
-        self._products = (self._terms[:, None] * self._terms).reshape(-1, self._terms.shape[1])
+        self._pairs = torch.triu_indices(len(terms), len(terms), device=reference.device)
+        self._products = self._terms[self._pairs[0]] * self._terms[self._pairs[1]]
 
     def coefficients(self, images: Tensor, n_weightings: int = 1) -> Tensor:
         """Coefficients (T, 5 or 6) of the terms that turn the reference into the images (T, D, H, W)."""
@@ -121,7 +136,10 @@ class RobustFit:
         for step in range(n_weightings):
             rest = change - fitted.float() @ self._terms if step else change
             weight = 1 / (1 + (rest / _TOLERANCE_HU).square())
-            gram = (weight @ self._products.T).double().unflatten(1, (n_terms, n_terms))
+            gram = fitted.new_zeros((len(change), n_terms, n_terms))
+            gram[:, self._pairs[0], self._pairs[1]] = gram[:, self._pairs[1], self._pairs[0]] = (
+                weight @ self._products.T
+            ).double()
             gram += 1e-6 * weight.shape[1] * torch.eye(n_terms, dtype=gram.dtype, device=gram.device)
             fitted = torch.linalg.solve(gram, ((weight * change) @ self._terms.T).double())
         return fitted / self._scale
@@ -129,31 +147,51 @@ class RobustFit:
 
 def reduced_frames(series: Tensor, extent_mm: tuple[float, float], pixel_mm: float) -> Tensor:
     """The series within a window of HU on pixels of at least this size, (T, D, h, w)."""
+    along_h, along_w = _resampling(series.permute(0, 3, 1, 2), extent_mm, pixel_mm)
     return torch.cat(
         [
-            _resized(frame.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2), pixel_mm, extent_mm)
+            along_h @ frame.float().nan_to_num().clamp(*_WINDOW_HU).permute(0, 3, 1, 2) @ along_w
             for frame in series.split(1)
         ]
     )
 
 
-def _resized(images: Tensor, pixel_mm: float, extent_mm: tuple[float, float]) -> Tensor:
-    """Images (T, D, h, w) averaged over pixels of at least this size."""
-    size = [min(count, max(1, round(mm / pixel_mm))) for count, mm in zip(images.shape[2:], extent_mm, strict=True)]
-    return images if size == list(images.shape[2:]) else F.interpolate(images, size=size, mode="area")
+def thick_slices(frames: Tensor, slice_mm: float) -> tuple[Tensor, float]:
+    """Frames (T, D, h, w) with thin slices averaged to about 4 mm, and the distance of these."""
+    depth = frames.shape[1]
+    n_slices = max(1, depth // max(1, round(_SLICE_MM / slice_mm)))
+    if n_slices == depth:
+        return frames, slice_mm
+    averaged = F.adaptive_avg_pool3d(frames[:, None], (n_slices, *frames.shape[2:]))[:, 0]
+    return averaged, slice_mm * depth / n_slices
 
 
-def _smoothed(images: Tensor, sigma_mm: float, pixel_mm: float, extent_mm: tuple[float, float]) -> Tensor:
-    """Images (T, D, h, w) after a Gaussian in the plane, on pixels of this size."""
-    images = _resized(images, pixel_mm, extent_mm)
-    for axis, size_mm in ((2, extent_mm[0]), (3, extent_mm[1])):
-        sigma = sigma_mm * images.shape[axis] / size_mm
-        reach = min(max(1, round(3 * sigma)), images.shape[axis] - 1)
-        taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / sigma).square())
-        shape, padding = ((1, 1, -1, 1), (0, 0, reach, reach)) if axis == 2 else ((1, 1, 1, -1), (reach, reach, 0, 0))
-        lines = F.pad(images.flatten(0, 1)[:, None], padding, mode="replicate")
-        images = F.conv2d(lines, (taps / taps.sum()).reshape(shape)).reshape(images.shape)
-    return images
+def _resampling(
+    frames: Tensor, extent_mm: tuple[float, float], pixel_mm: float, sigma_mm: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Matrices that bring the rows and the columns of frames (T, D, H, W) to pixels of a size, after a Gaussian."""
+    matrices = []
+    for count, size_mm in zip(frames.shape[2:], extent_mm, strict=True):
+        matrix = _means(count, size_mm, pixel_mm, frames.device)
+        if sigma_mm > 0:
+            matrix = _gaussian(len(matrix), sigma_mm * len(matrix) / size_mm, frames.device) @ matrix
+        matrices.append(matrix)
+    return matrices[0], matrices[1].T
+
+
+def _means(count: int, size_mm: float, pixel_mm: float, device: torch.device) -> Tensor:
+    """Matrix (n, count) that averages a line over pixels of at least this size, as `F.interpolate` by area does."""
+    n_pixels = min(count, max(1, round(size_mm / pixel_mm)))
+    return F.adaptive_avg_pool1d(torch.eye(count, device=device)[None], n_pixels)[0].T
+
+
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+    """Matrix (n, n) that smooths a line of n pixels, whose ends go on beyond it."""
+    reach = min(max(1, round(3 * sigma)), size - 1)
+    offset = torch.arange(-reach, reach + 1, device=device)
+    taps = torch.exp(-0.5 * (offset / sigma).square())
+    place = (torch.arange(size, device=device)[:, None] + offset).clamp(0, size - 1)
+    return torch.zeros((size, size), device=device).scatter_add_(1, place, (taps / taps.sum()).expand(size, -1))
 
 
 def moved_frames(images: Tensor, poses: Tensor, extent_mm: tuple[float, float], mode: str = "bilinear") -> Tensor:
