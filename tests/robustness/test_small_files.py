@@ -57,6 +57,12 @@ def entry(**changes: object) -> bytes:
     return json.dumps({"testing": [{"image": "a.nii", **changes}]}).encode()
 
 
+def usable(cases: list[dict[str, Any]], folder: Path) -> bool:
+    """Whether every case has a name, and files of the folder."""
+    named = all(isinstance(case["case"], (str, int)) and str(case["case"]) for case in cases)
+    return named and all(Path(case["image"]).parent == folder and Path(case["image"]).is_file() for case in cases)
+
+
 DATALISTS: dict[str, bytes] = {
     "empty": b"",
     "text": b"<html>",
@@ -94,6 +100,8 @@ def test_a_hostile_datalist(name: str, dataset: tuple, count: Count) -> None:
     path.write_bytes(DATALISTS[name])
     named = ("hostile.json", "case ", "a.nii", "b.nii", "c.nii")
     verdict = judged(lambda: load_datalist(path, "testing", folder), expected, named, folder)
+    if verdict.outcome == SILENT:  # it says something else than the honest one; what it says is all that can be judged
+        verdict = verdict._replace(outcome=NEAR if usable(load_datalist(path, "testing", folder), folder) else SILENT)
     path.unlink()
     count("datalist", name, verdict)
 
@@ -108,10 +116,7 @@ def test_a_datalist_with_another_byte(number: int, dataset: tuple, count: Count)
     keys = ("hostile.json", "case ", ".nii")
     verdict = judged(lambda: load_datalist(path, "testing", folder), expected, keys, folder)
     if verdict.outcome == SILENT:  # a name is another name: it is what is written there
-        found = load_datalist(path, "testing", folder)
-        free = [{**case, "case": "", "subject": ""} for case in expected]
-        same = [{**case, "case": "", "subject": ""} for case in found] == free
-        verdict = verdict._replace(outcome=NEAR if same else SILENT)
+        verdict = verdict._replace(outcome=NEAR if usable(load_datalist(path, "testing", folder), folder) else SILENT)
     path.unlink()
     count("datalist", f"byte {place}", verdict)
 
