@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
+.PHONY: env demo test test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
 
 env: $(VENV)/.ready
 
@@ -19,6 +19,9 @@ demo: env  ## one synthetic case, its segmentation with the shipped weights, a p
 
 test: env lint  ## everything that CI runs; two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-robustness: env  ## more than 900 damaged inputs, kills, full disks and a soak; prints what came of each kind
+	ROBUSTNESS_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -n 2 --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .

@@ -111,6 +111,9 @@ def _parse_entry(entry: Any, root: Path) -> dict[str, Any]:
     for key in FILE_KEYS:
         if key in case:
             case[key] = _inside(case[key], key, root)
+    for key in ("case", "subject"):
+        if not isinstance(case.get(key, ""), (str, int)):
+            raise ValueError(f"{key}: expected a name, got {case[key]!r}")
     case_name(case)
     return case
 

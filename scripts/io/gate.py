@@ -141,6 +141,13 @@ HEADER_CHECKS = (
     Check("pixel", "size of a pixel", "mm", _ISLES, warn=(0.2, 2.5), refuse=(0.05, 10.0)),
     Check("slice_distance", "distance between slices", "mm", _ISLES, warn=(0.3, 15.0), refuse=(0.1, 50.0)),
     Check(
+        "size_conflict",
+        "largest ratio of the voxel sizes by the sform and by pixdim, whichever is larger",
+        "fold",
+        "NIfTI-1: pixdim has the sizes, the sform a place, of a template perhaps; 1.06 in each axis is a fifth in volume",
+        warn=(1.0, 1.05),
+    ),
+    Check(
         "coverage",
         "height of all slices together",
         "mm",
@@ -174,6 +181,7 @@ def header_findings(header: nib.Nifti1Header, orientation: str | None = None) ->
         "space_unit": {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0),
         "pixel": _furthest(in_plane, (0.2, 2.5)),
         "slice_distance": float(sizes_mm[slice_axis]),
+        "size_conflict": _size_ratio(header, sizes_mm),
     }
     if len(header.get_data_shape()) >= 4:  # a map may be a single slice, for all that can be told from it
         measured["coverage"] = float(sizes_mm[slice_axis]) * shape[slice_axis]
@@ -247,6 +255,14 @@ def _angle_deg(header: nib.Nifti1Header) -> float:
         return 0.0
     sform, qform = (form[:3, :3] / voxel_sizes(form) for form in (header.get_sform(), header.get_qform()))
     return math.degrees(math.acos(float(np.clip((sform * qform).sum(axis=0).min(), -1, 1))))
+
+
+def _size_ratio(header: nib.Nifti1Header, sizes_mm: NDArray) -> float:
+    """Largest ratio of sizes to those in pixdim, or of these to them; 1 where pixdim has none."""
+    stated_mm = np.abs(header["pixdim"][1:4].astype(np.float64))
+    if not (np.isfinite(stated_mm).all() and (stated_mm > 0).all() and (sizes_mm > 0).all()):
+        return 1.0
+    return float(np.maximum(sizes_mm / stated_mm, stated_mm / sizes_mm).max())
 
 
 def _slice_axis(header: nib.Nifti1Header, orientation: str | None) -> int:

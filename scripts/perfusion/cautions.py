@@ -47,7 +47,8 @@ class Pattern:
 def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
     """List what makes the reading doubtful, what withholds the flags first.
 
-    Names: ``no_reference``, ``implausible_delay``, ``implausible_reference``, ``bilateral_delay``, ``carotid_pattern``.
+    Names: ``no_reference``, ``implausible_delay``, ``implausible_reference``, ``bilateral_delay``, ``unclear_side``,
+    ``carotid_pattern``.
     """
     share, lesser = pattern.delayed_share, pattern.other_delayed_share
     low, high = limits.reference_cbf
@@ -65,6 +66,9 @@ def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
     elif lesser > limits.bilateral_share:
         text = f"both sides are delayed, the other by {share:.0%}: stenoses, low output or a late arterial curve"
         found.append(Caution("bilateral_delay", lesser, limits.bilateral_share, _LESSER, text))
+    elif lesser > limits.unclear_share * share:
+        text = "delay lies on both sides alike: which of them is affected is not certain"
+        found.append(Caution("unclear_side", lesser / share, limits.unclear_share, "of the affected side's share", text))
     if (
         pattern.slow_share > limits.carotid_share
         and pattern.relative_cbf > limits.carotid_cbf

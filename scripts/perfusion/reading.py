@@ -177,7 +177,7 @@ def _pattern(
         normal_ml=normal_ml,
         reference_cbf=reference[0],
         delayed_share=_share(regions.delayed, side),
-        other_delayed_share=_share(regions.delayed, other),
+        other_delayed_share=_share(regions.delayed, other) if regions.side != "none" else 0.0,
         slow_share=_share(tmax >= limits.normal_s, side) if regions.side != "none" else 0.0,
         relative_cbf=_ratio(float(cbf[delayed].median()) if delayed.any() else math.nan, reference[0]),
         relative_cbv=_ratio(float(cbv[delayed].mean()), reference[1]),

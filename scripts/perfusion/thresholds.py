@@ -39,6 +39,9 @@ class ReadingThresholds:
     """Delayed part of both sides above which this is no stroke. A choice."""
     bilateral_share: float = 0.1
     """Delayed part of the less affected side above which the delay counts as bilateral. A choice."""
+    unclear_share: float = 0.5
+    """Delayed part of the less affected side over that of the other, above which the side is not certain. A choice:
+    below it, errors of a fifth on both sides do not exchange them."""
     carotid_share: float = 0.6
     """Part of the affected side with Tmax above `normal_s`, from which it may be the carotid's territory. A choice:
     about half of a hemisphere belongs to the middle cerebral artery, and about three quarters to the carotid."""

@@ -44,6 +44,7 @@ TRIPPED: dict[str, tuple[dict[str, Any], bool]] = {
     "space_unit": ({"units": ("micron", "sec")}, True),
     "pixel": ({"affine": np.diag([900.0, 900, 8, 1])}, True),
     "slice_distance": ({"affine": np.diag([0.9, 0.9, 80, 1])}, True),
+    "size_conflict": ({"sizes": (0.9, 0.9, 5.0)}, False),
     "coverage": ({"affine": np.diag([0.9, 0.9, 4, 1])}, False),
     "header_interval": ({"dt": 1500.0}, False),
 }

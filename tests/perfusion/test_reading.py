@@ -151,6 +151,13 @@ def test_delay_of_both_sides_is_a_caution_and_withholds_flags_where_it_is_most(
     assert (reading.flags["defuse3"]["met"] is None) == (expected == ["implausible_delay"])
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(2, []), (4, ["unclear_side"])])
+def test_a_delay_of_both_sides_alike_leaves_the_side_uncertain(rows: int, expected: list[str]) -> None:
+    brain = Brain().lesion(5, 10, 9.0, 0.5)
+    brain.tmax[:rows, :10] = 8.0
+    assert cautions(brain.read()) == expected
+
+
 @pytest.mark.parametrize(("cbf", "doubtful"), [(8.0, True), (30.0, False), (70.0, False), (141.0, True)])
 def test_a_reference_flow_that_no_brain_has_is_a_caution(cbf: float, doubtful: bool) -> None:
     reading = Brain(cbf=cbf).lesion(10, 10, 9.0, 0.2).read()
