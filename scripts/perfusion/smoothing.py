@@ -60,7 +60,8 @@ class MaskedGrid:
         """
         boxed = frames[(slice(None), *self._box)]
         if sigma_mm <= 0:
-            along_d, along_w, along_h = torch.unravel_index(self._index, self._inside.shape)
+            lines, along_h = self._index // self._inside.shape[2], self._index % self._inside.shape[2]
+            along_d, along_w = lines // self._inside.shape[1], lines % self._inside.shape[1]
             return boxed[:, along_h, along_w, along_d].float()
         used = self._used(source)
         nothing = torch.zeros((), device=frames.device)
