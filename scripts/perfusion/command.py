@@ -27,7 +27,6 @@ from .arterial_input import AifSource
 from .inputs import Grid, arterial_source, frame_times, mask_on_grid
 from .intervals import MapErrors
 from .maps import PerfusionVolumes, perfusion_maps
-from .panel import write_panel
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
 from .reading import Reading, read_maps
 from .smoothing import Spacing
@@ -199,6 +198,8 @@ def _write(
     thresholds: ReadingThresholds,
 ) -> None:
     """Write every file of the folder, the summary last."""
+    from .panel import write_panel  # matplotlib takes longer to import than a small case to compute
+
     case, maps, reading = found.case, found.maps, found.reading
     masks = {"brain": maps.brain, "tissue": maps.tissue, "core": found.core, "delay": found.delayed}
     limits = {"core": thresholds.core_rcbf, "delay": thresholds.hypoperfusion_s}

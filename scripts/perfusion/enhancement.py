@@ -50,8 +50,9 @@ def arrival_frame(series: Tensor, brain: Tensor, times_s: Times) -> int:
     lowest, highest = range_over_time(series)
     change = torch.where(brain, (highest - lowest).float(), -1.0).reshape(-1)
     count = min(int(brain.sum()), max(_FEWEST_VESSEL_VOXELS, round(_VESSEL_SHARE * int(brain.sum()))))
-    along_h, along_w, along_d = torch.unravel_index(change.topk(count).indices, brain.shape)
-    vessels = series[:, along_h, along_w, along_d].float().mean(dim=1)
+    chosen = change.topk(count).indices  # `torch.unravel_index` would import sympy, which takes a second
+    lines, along_d = chosen // brain.shape[2], chosen % brain.shape[2]
+    vessels = series[:, lines // brain.shape[1], lines % brain.shape[1], along_d].float().mean(dim=1)
     peak = int(vessels.argmax())
     low = float(vessels[: peak + 1].min())
     quiet = torch.nonzero(vessels[:peak] <= low + _ARRIVAL_SHARE * (float(vessels[peak]) - low))

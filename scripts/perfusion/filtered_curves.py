@@ -84,13 +84,38 @@ def filter_curves(
     del smooth
     noise = _noise_curves(common, vectors)
     values, level = to_basis(grid.curves(series), (common, torch.cat([vectors, noise], dim=1)))
+    coefficients, noise_hu = filter_coefficients(values, level, basis, grid, outside_vessels, smoothing_mm, spacing_mm)
+    return FilteredCurves(coefficients, level, basis, noise_hu, motion, noise_ratio)
+
+
+def filter_coefficients(
+    values: Tensor,
+    level: Tensor,
+    basis: tuple[Tensor, Tensor],
+    grid: MaskedGrid,
+    outside_vessels: Tensor,
+    smoothing_mm: float,
+    spacing_mm: Spacing,
+) -> tuple[Tensor, Tensor]:
+    """Filtered coefficients (K, N) of curves, and the standard deviation (N,) of their noise; see `filter_curves`.
+
+    Args:
+        values: (K + L, N), coefficients in the basis and those of L curves of noise alone.
+        level: (N,) mean attenuation over time, HU.
+        basis: mean curve (T,) and components (T, K).
+        grid: where the curves lie.
+        outside_vessels: boolean (H, W, D), the voxels whose values are averaged.
+        smoothing_mm: standard deviation of the neighborhood; 0 for none.
+        spacing_mm: voxel size along H, W and D.
+    """
+    n_components = basis[1].shape[1]
     guide_hu = tissue_guide(grid, level, max(smoothing_mm, _GUIDE_SMOOTHING_MM), spacing_mm, outside_vessels)
-    enhances = height(values[: vectors.shape[1]], basis)[None]
+    enhances = height(values[:n_components], basis)[None]
     amount = guided_smooth(grid, enhances, guide_hu, _AMOUNT_SMOOTHING * smoothing_mm, spacing_mm, outside_vessels)[0]
     values = smooth_alike(grid, values, amount, _ALIKE, smoothing_mm, spacing_mm, outside_vessels)
-    coefficients, left = values.split([vectors.shape[1], noise.shape[1]])
+    coefficients, left = values[:n_components], values[n_components:]
     variance = grid.smooth(left.square().mean(dim=0)[None], _NOISE_SMOOTHING * smoothing_mm, spacing_mm)[0]
-    return FilteredCurves(coefficients, level, basis, variance.sqrt(), motion, noise_ratio)
+    return coefficients, variance.sqrt()
 
 
 def _noise_curves(common: Tensor, vectors: Tensor) -> Tensor:

@@ -51,12 +51,10 @@ def tissue_guide(grid: MaskedGrid, mean_hu: Tensor, sigma_mm: float, spacing_mm:
         mean_hu: (N,) mean of all frames in HU.
         sigma_mm: standard deviation of the Gaussian over the surroundings.
         spacing_mm: voxel size along H, W and D.
-        source: boolean (H, W, D), the brain without its vessels.
+        source: boolean (H, W, D), the brain without its vessels; 0 everywhere where it is empty.
     """
     inside = grid.curves(source[None])[0] > 0
-    values = mean_hu[inside]
-    if not len(values):
-        return torch.zeros_like(mean_hu)
+    values = torch.where(inside, mean_hu, torch.nan)
     low, high = quantiles(values, _GUIDE_RANGE)
     around = grid.smooth(mean_hu[None], sigma_mm, spacing_mm, source)[0]
-    return torch.where(inside, mean_hu, around).clamp(low, high) - values.mean()
+    return (torch.where(inside, mean_hu, around).clamp(low, high) - values.nanmean()).nan_to_num_()

@@ -46,7 +46,13 @@ class InPlaneGrid:
         """Means over the groups of a series (T, H, W, D); the last group of an axis may hold fewer pixels."""
         if self.factor == (1, 1):
             return series
-        return torch.cat([self._means(part.float()) for part in series.split(_FRAMES_AT_ONCE)])
+        size = [-(-count // factor) for count, factor in zip(self.shape, self.factor, strict=True)]
+        as_stored = torch.empty((len(series), series.shape[3], size[1], size[0]), device=series.device)
+        reduced = as_stored.permute(0, 3, 2, 1)  # the order in memory of a series from a NIfTI file
+        for start in range(0, len(series), _FRAMES_AT_ONCE):
+            part = slice(start, start + _FRAMES_AT_ONCE)
+            reduced[part] = self._means(series[part].float())
+        return reduced
 
     def reduced_mask(self, mask: Tensor) -> Tensor:
         """Groups of which at least half of the pixels are in a mask (H, W, D).
@@ -81,8 +87,8 @@ class InPlaneGrid:
 
     def _means(self, frames: Tensor) -> Tensor:
         """Means (T, h, w, D) over groups of frames (T, H, W, D)."""
-        planes = frames.permute(0, 3, 1, 2)
-        return F.avg_pool2d(planes, self.factor, ceil_mode=True).permute(0, 2, 3, 1)
+        as_stored = frames.permute(0, 3, 2, 1)
+        return F.avg_pool2d(as_stored, self.factor[::-1], ceil_mode=True).permute(0, 3, 2, 1)
 
     def _interpolated(self, volume: Tensor) -> Tensor:
         """A volume (h, w, D) on the pixels, by lines between the middles of the groups."""

@@ -11,6 +11,9 @@ _MOST_VALUES = 2**20  # that a quantile needs; PyTorch sorts them, and takes no 
 
 
 def quantiles(values: Tensor, shares: Sequence[float]) -> Tensor:
-    """Quantiles (S,) of values (N,), at least one, at shares from 0 to 1; of every so manyth value where N is large."""
+    """Quantiles (S,) of values (N,), at least one, at shares from 0 to 1; of every so manyth value where N is large.
+
+    Values that are NaN do not count.
+    """
     sample = values[:: -(-len(values) // _MOST_VALUES)]
-    return torch.quantile(sample, sample.new_tensor(shares))
+    return torch.nanquantile(sample, sample.new_tensor(shares))

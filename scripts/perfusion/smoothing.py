@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -36,6 +38,12 @@ class MaskedGrid:
         self._index = torch.nonzero(self._inside.reshape(-1)).squeeze(1)
         self.count = len(self._index)
 
+    def to(self, device: torch.device | str) -> MaskedGrid:
+        """The same grid on another device; what depends on the values of the mask stays as it was found."""
+        moved = copy(self)
+        moved.mask, moved._inside, moved._index = (part.to(device) for part in (self.mask, self._inside, self._index))
+        return moved
+
     def curves(
         self,
         frames: Tensor,
@@ -60,7 +68,8 @@ class MaskedGrid:
         """
         boxed = frames[(slice(None), *self._box)]
         if sigma_mm <= 0:
-            along_d, along_w, along_h = torch.unravel_index(self._index, self._inside.shape)
+            lines, along_h = self._index // self._inside.shape[2], self._index % self._inside.shape[2]
+            along_d, along_w = lines // self._inside.shape[1], lines % self._inside.shape[1]
             return boxed[:, along_h, along_w, along_d].float()
         used = self._used(source)
         nothing = torch.zeros((), device=frames.device)
@@ -104,7 +113,7 @@ class MaskedGrid:
             return values
         _, width, height = self._inside.shape
         along_h, along_w = (
-            _gaussian_matrix(size, sigma_mm / pixel_mm, device)
+            _Band(size, sigma_mm / pixel_mm, device)
             for size, pixel_mm in zip((height, width), spacing_mm, strict=False)
         )
         weight = _blurred(used.float(), along_w, along_h).reshape(-1)[self._index]
@@ -139,26 +148,28 @@ def _file_order(volume: Tensor) -> Tensor:
     return volume.transpose(-1, -3)
 
 
-def _blurred(planes: Tensor, along_w: Tensor, along_h: Tensor) -> Tensor:
+class _Band:
+    """Symmetric (size, size) matrix that convolves a line with a Gaussian; not normalised at the ends."""
+
+    def __init__(self, size: int, sigma: float, device: torch.device) -> None:
+        place = torch.arange(size, device=device, dtype=torch.float32)
+        steps = (place[:, None] - place[None, :]).abs() / sigma
+        self.matrix = torch.where(steps <= _REACH, torch.exp(-0.5 * steps.square()), 0.0)
+        self._reach = math.ceil(_REACH * sigma)
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Blocks of rows, each with the columns that they reach."""
+        size = len(self.matrix)
+        for first in range(0, size, _BLOCK):
+            last = min(first + _BLOCK, size)
+            yield slice(first, last), slice(max(first - self._reach, 0), min(last + self._reach, size))
+
+
+def _blurred(planes: Tensor, along_w: _Band, along_h: _Band) -> Tensor:
     """``along_w @ planes @ along_h`` of planes (..., W, H), in blocks that leave out most zeros of the matrices."""
     once, twice = (torch.empty(planes.shape, device=planes.device) for _ in range(2))
-    for block, reached in _blocks(along_h):
-        once[..., block] = planes[..., reached] @ along_h[reached, block]
-    for block, reached in _blocks(along_w):
-        twice[..., block, :] = along_w[block, reached] @ once[..., reached, :]
+    for block, reached in along_h.blocks():
+        once[..., block] = planes[..., reached] @ along_h.matrix[reached, block]
+    for block, reached in along_w.blocks():
+        twice[..., block, :] = along_w.matrix[block, reached] @ once[..., reached, :]
     return twice
-
-
-def _blocks(band: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Blocks of the rows of a symmetric band matrix, each with the columns that its rows reach."""
-    size, reach = len(band), int(torch.count_nonzero(band[0])) - 1
-    for first in range(0, size, _BLOCK):
-        last = min(first + _BLOCK, size)
-        yield slice(first, last), slice(max(first - reach, 0), min(last + reach, size))
-
-
-def _gaussian_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
-    """Symmetric (size, size) matrix that convolves a line with a Gaussian; not normalised at the ends."""
-    place = torch.arange(size, device=device, dtype=torch.float32)
-    steps = (place[:, None] - place[None, :]).abs() / sigma
-    return torch.where(steps <= _REACH, torch.exp(-0.5 * steps.square()), 0.0)

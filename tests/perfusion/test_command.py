@@ -410,7 +410,7 @@ def test_an_error_while_writing_leaves_the_folder_as_it_was(
     def full(*arguments: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(command, "write_panel", full)
+    monkeypatch.setattr("scripts.perfusion.panel.write_panel", full)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "summary.json").write_text("old")
     with pytest.raises(SystemExit):
