@@ -169,14 +169,13 @@ def arterial_agreement(maps: PerfusionVolumes, case: PhantomCase) -> dict[str, f
     arterial = maps.arterial
     blood = torch.from_numpy(case.series.blood)[arterial.aif_mask]
     truth = torch.from_numpy(case.series.clean_arterial_hu).float()
-    arrivals = [
-        float(curve_features(curve[:, None], maps.dt_s).arrival_s)
-        for curve in (arterial.aif_hu / arterial.scale, truth)
-    ]
+    curves = ((arterial.aif_hu / arterial.scale, maps.times_s), (truth, maps.series_times_s))
+    arrivals = [float(curve_features(curve[:, None], times_s).arrival_s) for curve, times_s in curves]
+    areas = [float(torch.trapezoid(*curve)) for curve in ((arterial.aif_hu, maps.times_s), curves[1])]
     return {
         "arterial share": round(float((blood >= ARTERIAL_SHARE).float().mean()), 3),
         "arrival error s": round(arrivals[0] - arrivals[1], 3),
-        "aif area ratio": round(float(arterial.aif_hu.sum() / truth.sum()), 3),
+        "aif area ratio": round(areas[0] / areas[1], 3),
         "aif scale": round(arterial.scale, 2),
     }
 

@@ -103,6 +103,8 @@ def write_data(folder: Path) -> Path:
     brain = np.hypot(*np.mgrid[-1:1:32j, -1:1:32j])[..., None] < 0.8
     lesion = brain & (np.arange(32) < 12)[:, None, None]
     series = np.where(brain, 35, -1000)[..., None] + np.where(brain, 1 - 0.7 * lesion, 0)[..., None] * uptake
+    series[15:17, 8] += 10 * uptake  # an artery
+    series += np.random.default_rng(0).normal(size=series.shape) * brain[..., None]
     case = {"case": "case_1"}
     for key, volume in {"image": series, "label": lesion}.items():
         image = nib.Nifti1Image(volume.astype(np.float32), np.diag([7.0, 7, 8, 1]))

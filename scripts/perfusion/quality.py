@@ -108,7 +108,13 @@ SERIES_CHECKS = (
         f"2 to 8 HU are usual for CTP at 80 kV; up to 8 in {_PHANTOM}",
         warn=(0, 9),
     ),
-    Check("saturation", "largest value of vessels", "HU", "12-bit CT numbers end at 3071", warn=(-1100, 3000)),
+    Check(
+        "saturation",
+        "largest value of vessels, or of the brain if above 3000",
+        "HU",
+        "12-bit CT numbers end at 3071",
+        warn=(-1100, 3000),
+    ),
     Check(
         "ceiling",
         "share of the brightest vessel voxels with one and the same largest value",

@@ -20,6 +20,7 @@ from .smoothing import Spacing
 
 _PIXEL_MM = 2.0
 _FRAMES_AT_ONCE = 4
+_SATURATED_HU = 3000.0  # the quality control warns of what is above
 _RANGE_HU = (-1100.0, 3100.0)  # what a scanner measures; one voxel beyond it must not fill a coarse pixel
 _DEAD_SHARE = 0.02  # of the usual spread of a frame
 _VESSEL_SHARE, _FEWEST_VESSELS = 0.005, 20
@@ -57,6 +58,8 @@ class Survey(NamedTuple):
     """(T,) mean of what enhances most in it, away from bone, HU."""
     brightest: Tensor
     """(T, N) the brightest voxels, on the series' own pixels, among these."""
+    largest_hu: float
+    """Largest value of these, or of the whole of `inside` where that is beyond what contrast and bone have, HU."""
     pixel_noise_hu: float
     """Standard deviation of the noise of single voxels in it, as if of 0.9 x 0.9 x 10 mm."""
 
@@ -81,19 +84,26 @@ def survey_series(series: Tensor, spacing_mm: Spacing) -> Survey:
     curves = frames[:, inside]
     steady = inside & away_from_bone(frames, size_mm)
     chosen = _most_enhancing(frames, steady if steady.any() else inside)
+    fine, per_frame = _fine(inside, factor, series), torch.cat(highest)
+    brightest = _brightest(series, chosen, factor)
+    beyond = [
+        series[frame][fine].float().nan_to_num(posinf=math.inf).max()
+        for frame in torch.nonzero(per_frame > _SATURATED_HU).flatten()
+    ]
     return Survey(
         frames,
         size_mm,
         factor,
         torch.cat(lowest),
-        torch.cat(highest),
+        per_frame,
         torch.cat(spread),
         brain,
         inside,
         curves.mean(dim=1),
         frames[:, chosen].mean(dim=1),
-        _brightest(series, chosen, factor),
-        _pixel_noise_hu(series, _fine(inside, factor, series), spacing_mm),
+        brightest,
+        max(float(value) for value in (brightest.max(), *beyond)),
+        _pixel_noise_hu(series, fine, spacing_mm),
     )
 
 
@@ -127,7 +137,7 @@ def brain_numbers(survey: Survey) -> dict[str, float]:
         "brain_hu": float(usual[survey.inside].median()),
         "tissue_enhancement": float(smooth.max() - smooth.min()),
         "pixel_noise": survey.pixel_noise_hu,
-        "saturation": float(highest.max()),
+        "saturation": survey.largest_hu,
         "ceiling": float(highest.unique(return_counts=True)[1].max()) / len(highest),
     }
     if survey.brain.any():

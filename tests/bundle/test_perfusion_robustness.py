@@ -105,8 +105,9 @@ def test_rows_of_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_series_without_contrast_is_refused_with_its_reason() -> None:
-    scan = Scan(torch.zeros(20, 32, 32, 2), 1.0, (1.0, 1.0, 5.0), torch.eye(4))
+def test_series_without_a_brain_is_refused_with_its_reason() -> None:
+    fat = (40 * torch.rand(1, 32, 32, 2) - 50).expand(20, -1, -1, -1)
+    scan = Scan(fat, 1.0, (1.0, 1.0, 5.0), torch.eye(4))
     found = robustness.read_scan(scan)
     assert "series must show a brain" in found.error
     assert outcome(found, _result(1.0, 1.0)) == "refused"

@@ -129,17 +129,15 @@ def moved(series: Tensor) -> Tensor:
     return series[order]
 
 
-def peak_hu(series: Tensor) -> float:
-    """The largest value of vessels."""
-    return float(survey_series(series, (2.5, 2.5, 10.0)).brightest.max())
-
-
 def clipped(series: Tensor) -> Tensor:
-    return series.clamp(max=0.6 * peak_hu(series))
+    return series.clamp(max=0.6 * float(survey_series(series, (2.5, 2.5, 10.0)).brightest.max()))
 
 
-def like_bone(series: Tensor) -> Tensor:
-    return series + 3000 * (series > 0.6 * peak_hu(series))
+def overflowing(series: Tensor) -> None:
+    """Arteries 3000 HU brighter in the frame of their peak; what is as bright all the time is bone and left out."""
+    brightest = survey_series(series, (2.5, 2.5, 10.0)).brightest
+    frame = int(brightest.amax(dim=1).argmax())
+    series[frame][series[frame] == brightest.max()] += 3000
 
 
 def interleaved(case: Examination) -> Examination:
@@ -214,7 +212,7 @@ ATTACKS: dict[str, tuple[Callable[[Examination], Examination], str, bool]] = {
         WARNED,
     ),
     "a ceiling": (changed(clipped), "ceiling", WARNED),
-    "bone for an artery": (changed(like_bone), "saturation", WARNED),
+    "an artery beyond the range": (changed(overflowing), "saturation", WARNED),
     "slabs in turn": (interleaved, "slab_step", WARNED),
     "a mirrored series": (changed(lambda s: s.flip(1)), "mirrored", REFUSED),
     "a series upside down": (changed(lambda s: s.flip(2)), "mirrored", REFUSED),
