@@ -138,7 +138,7 @@ class ResultWriter:
     def _other_series(self, case: str) -> str | None:
         """A line about results of another series under the name of a case."""
         before, now = read_record(self._record(case)).get("series"), self.series.get(case)
-        if now is None or not is_other(before, now):
+        if before is None or now is None or not is_other(before, now):
             return None
         return (
             f"case '{case}', image '{now}': expected a name of its own in '{self.output_dir}', got the results of "
