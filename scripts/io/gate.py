@@ -143,7 +143,7 @@ HEADER_CHECKS = (
         "size_conflict",
         "largest ratio of the voxel sizes by the sform and by pixdim, whichever is larger",
         "fold",
-        "NIfTI-1: pixdim has the sizes, the sform a place, of a template perhaps; 1.06 in each axis is a fifth in volume",
+        "NIfTI-1: pixdim has the sizes, the sform a place, perhaps of a template; 1.06 in each axis is a fifth more",
         warn=(1.0, 1.05),
     ),
     Check(
