@@ -33,7 +33,7 @@ FAILURES = (SILENT, TRACEBACK, LOST)
 NEAR_ML, NEAR_SHARE = 5.0, 0.2
 """A result is near where each volume differs by at most so many ml, or this share of it (a choice)."""
 
-EXAMPLES = int(os.environ.get("ROBUSTNESS_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("ROBUSTNESS_EXAMPLES", "4"))
 """Inputs of each kind: a few in `make test`, hundreds in `make test-robustness`."""
 
 

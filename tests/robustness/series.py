@@ -275,5 +275,14 @@ DAMAGES: dict[str, Damage] = {
     "an abdomen": lambda case, random: abdomen(case),
 }
 
-UNTOLD_DAMAGES: dict[str, str] = {}
+INTERVAL = "within the intervals of protocols, and boluses differ as much as it changes them"
+SIZE = "heads differ by as much"
+SIDE = "a head has no side without its header, and there are no maps to compare it with"
+STEEPER = "the bolus only looks steeper where the times do not tell that frames are missing"
+UNTOLD_DAMAGES: dict[str, str] = {
+    **{f"interval x {factor:g}": INTERVAL for factor in (0.5, 0.8, 1.2, 1.5)},
+    **{f"size x {size}": SIZE for size in ("1.2, 1.2, 1", "0.8, 0.8, 1", "1, 1, 1.2", "1.2, 1.2, 1.2")},
+    **{f"mirrored along axis {axis}": SIDE for axis in (1, 2, 3)},
+    **{f"{count} frames from {first} missing": STEEPER for first in (10, 15) for count in (1, 3)},
+}
 """Damages that nothing in the series tells, and why; docs/how-to/checks.md says so to users."""
