@@ -88,8 +88,7 @@ FRAME_INTERVAL = Check(
     "frame_interval",
     "time between frames",
     "s",
-    f"{_ISLES}; flow is tested up to 2 s, where it errs by up to 30 % without noise, by up to 55 % for short box "
-    "residues; 2.5 s is a choice; above 15 s no protocol is known",
+    f"{_ISLES}; above 2.5 s flow errs by a tenth and more (our tests of the estimate); beyond, no protocol is known",
     warn=(0.25, 2.5),
     refuse=(0.1, 15.0),
 )
@@ -144,7 +143,7 @@ HEADER_CHECKS = (
         "size_conflict",
         "largest ratio of the voxel sizes by the sform and by pixdim, whichever is larger",
         "fold",
-        "NIfTI-1: pixdim has the sizes, the sform a place, of a template perhaps; 1.06 per axis is a fifth in volume",
+        "NIfTI-1: pixdim has the sizes, the sform a place, perhaps of a template; 1.06 in each axis is a fifth more",
         warn=(1.0, 1.05),
     ),
     Check(

@@ -68,7 +68,7 @@ def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
         found.append(Caution("bilateral_delay", lesser, limits.bilateral_share, _LESSER, text))
     elif lesser > limits.unclear_share * share:
         text = "delay lies on both sides alike: which of them is affected is not certain"
-        found.append(Caution("unclear_side", lesser / share, limits.unclear_share, "of the larger share", text))
+        found.append(Caution("unclear_side", lesser / share, limits.unclear_share, "of the other's share", text))
     if (
         pattern.slow_share > limits.carotid_share
         and pattern.relative_cbf > limits.carotid_cbf

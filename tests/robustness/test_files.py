@@ -155,32 +155,32 @@ def test_a_file_of_another_length(name: str, base: Base, count: Count) -> None:
     count("length and gzip", name, base.judge(LENGTHS[name](base.bytes), file))
 
 
-def every(dt_s: float, count: int = 46) -> np.ndarray:
+def every(dt_s: float, count: int = 43) -> np.ndarray:
     return np.arange(count) * dt_s
 
 
 TIMES: dict[str, bytes] = {
     name: " ".join(map(str, times)).encode() if not isinstance(times, bytes) else times
     for name, times in {
-        "as they are": every(1.0),
-        "one too few": every(1.0, 45),
-        "one too many": every(1.0, 47),
+        "as they are": every(1.5),
+        "one too few": every(1.5, 42),
+        "one too many": every(1.5, 44),
         "none": b"",
-        "a gap of 20 s": every(1.0) + 20 * (np.arange(46) > 20),
-        "a gap of 1e9 s": every(1.0) + 1e9 * (np.arange(46) > 20),
-        "a gap of 1e300 s": every(1.0) + 1e300 * (np.arange(46) > 20),
-        "one NaN": np.where(np.arange(46) == 9, np.nan, every(1.0)),
-        "one infinite": np.where(np.arange(46) == 45, np.inf, every(1.0)),
-        "two swapped": np.concatenate([every(1.0)[:10], [11.0, 10.0], every(1.0)[12:]]),
-        "backward": every(1.0)[::-1],
-        "all alike": np.zeros(46),
-        "one twice": np.where(np.arange(46) == 9, 8.0, every(1.0)),
-        "nearly twice": np.where(np.arange(46) == 9, 8.0000001, every(1.0)),
-        "ms": every(1000.0),
-        "minutes": every(1 / 60),
-        "negative": every(-1.0),
-        "late": every(1.0) + 1e6,
-        "early": every(1.0) - 1e6,
+        "a gap of 20 s": every(1.5) + 20 * (np.arange(43) > 20),
+        "a gap of 1e9 s": every(1.5) + 1e9 * (np.arange(43) > 20),
+        "a gap of 1e300 s": every(1.5) + 1e300 * (np.arange(43) > 20),
+        "one NaN": np.where(np.arange(43) == 9, np.nan, every(1.5)),
+        "one infinite": np.where(np.arange(43) == 42, np.inf, every(1.5)),
+        "two swapped": np.concatenate([every(1.5)[:10], [16.5, 15.0], every(1.5)[12:]]),
+        "backward": every(1.5)[::-1],
+        "all alike": np.zeros(43),
+        "one twice": np.where(np.arange(43) == 9, 12.0, every(1.5)),
+        "nearly twice": np.where(np.arange(43) == 9, 12.0000001, every(1.5)),
+        "ms": every(1500.0),
+        "minutes": every(1.5 / 60),
+        "negative": every(-1.5),
+        "late": every(1.5) + 1e6,
+        "early": every(1.5) - 1e6,
         "text": b"the times of the frames",
         "binary": bytes(range(256)),
         "UTF-16": "0 1 2".encode("utf-16"),

@@ -32,7 +32,7 @@ def exchanged(first: str, second: str) -> Callable[[Maps], Maps]:
 
 def with_voxel(value: float) -> Callable[[Tensor], Tensor]:
     def change(volume: Tensor) -> Tensor:
-        volume[32, 32, 4] = value
+        volume[32, 32, 2] = value
         return volume
 
     return change

@@ -43,7 +43,7 @@ def test_results_of_a_case(fault: str, tmp_path: Path, count: Count) -> None:
         there = (folder / "a" / "a_lesion.nii.gz").is_file() and digests(folder / "b") == digests(ready / "b")
         write_cases(folder, *new)
         whole = there and digests(folder) == digests(expected)
-        clear = status == (-signal.SIGKILL if fault == "kill" else 1)
+        clear = status == -signal.SIGKILL if fault == "kill" else status in (0, 1)  # a sync of a folder may fail
         count(f"{fault}, results", points[point], Verdict(NEAR if whole and clear else LOST, f"status {status}"))
 
 
