@@ -211,11 +211,11 @@ def large_rows(case: PhantomCase, quick: bool) -> tuple[list[Measurement], list[
     """
     rows, notes = [], []
     for (height, width, depth, n_frames), pixel_mm, slice_mm in _LARGE:
-        name = f"all maps, {height} x {width} x {depth} x {n_frames}"
-        series_gib = 4 * height * width * depth * n_frames / 2**30
         if quick:
             height, width, depth, pixel_mm = 96, 96, 2, pixel_mm * height / 96
-        elif _LARGE_MEMORY * series_gib + _SPARE_GIB > _available_gib():
+        name = f"all maps, {height} x {width} x {depth} x {n_frames}"
+        series_gib = 4 * height * width * depth * n_frames / 2**30
+        if _LARGE_MEMORY * series_gib + _SPARE_GIB > _available_gib():
             notes.append(
                 f"{name}: not run, as {_LARGE_MEMORY * series_gib + _SPARE_GIB:.0f} GiB of memory were not free."
             )
