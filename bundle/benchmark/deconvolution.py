@@ -1,11 +1,14 @@
 """Deconvolve 8 slices of 256 x 256 pixels and 49 frames, and say where the time from a file to the maps goes.
 
+The Bayesian estimate of the same curves, which makes the maps by default, stands beside the deconvolutions; it works on
+their filtered components, with the prior of the shapes fitted.
 The two matrix products that every truncated singular value decomposition needs are the floor: from curves to
 coefficients, and from coefficients to residue functions. The fixed truncation needs a gathering of the brain's curves
 besides. Process time at one thread, medians of alternating runs.
 """
 
 import cProfile
+import os
 import pstats
 import tempfile
 import time
@@ -20,7 +23,9 @@ from torch import Tensor
 
 from scripts.io import load_case, write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
+from scripts.perfusion.bayesian import BayesianEstimator, Posterior
 from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD, Method
+from scripts.perfusion.denoising import principal_curves, to_basis
 from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM
 from scripts.perfusion.smoothing import MaskedGrid
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
@@ -28,7 +33,7 @@ from scripts.phantom.parameters import GridParameters
 
 from .floors import Run
 from .measurement import MIB, TIMES_THE_FLOOR, Figure, Found, Measurement, Scaling, Settings
-from .timing import Timing, alternate, peak_memory_mib, summary
+from .timing import Timing, alternate, peak_memory_mib, run_ms, summary
 
 HELP = "maps from a series: deconvolution against its matrix products, and time by stage"
 
@@ -37,15 +42,30 @@ CHUNK = 8192
 SEED = 5
 METHODS: tuple[Method, ...] = ("osvd", "bcsvd", "ssvd")
 _LIMITS = {"osvd": 5.0, "bcsvd": 1.6}
-_MEMORY_MIB = 20.0
+_MEMORY_MIB, _ESTIMATE_MIB = 20.0, 100.0
 _STAGES = {
     "reading": ("load_case",),
+<<<<<<< HEAD
     "examination": ("examine",),
     "arterial input": ("find_arterial_input", "vessel_mask"),
     "filter": ("filter_curves",),
     "estimate": ("bayesian.__init__", "fit_shapes", "from_basis"),
 }
 """Functions that make up each stage; what else `scripts.perfusion.maps` calls is the rest."""
+=======
+    "fine pixels": ("reduced", "restored"),
+    "movement": ("frame_motion", "correct_motion", "_largest_movement_mm"),
+    "brain and baseline": ("_found",),
+    "arterial input": ("_arterial_input", "vessel_mask"),
+    "smoothing": ("filter_curves",),
+    "estimate": ("_posterior",),
+}
+_LARGE = (((512, 512, 16, 60), 0.45, 5.0), ((512, 512, 320, 20), 0.45, 0.5))
+"""Height, width, slices and frames of large series, and the size of pixels and slices in mm."""
+_LARGE_S, _LARGE_MEMORY = 20.0, 3.0  # processor time of the first, and memory of all over that of the series
+_SPARE_GIB = 4.0  # of memory, for what else runs
+"""Functions that make up each stage, none of which calls another; what else `perfusion_maps` takes is the rest."""
+>>>>>>> speed
 
 
 def measure(settings: Settings) -> Found:
@@ -56,13 +76,23 @@ def measure(settings: Settings) -> Found:
         path = Path(folder) / "series.nii"
         write_nifti(path, case.series.hu.transpose(1, 2, 3, 0), case.grid.affine, dt_s=INTERVAL_S)
         stages = time_stages(path, settings.repeats)
+    large, large_notes = large_rows(case, settings.quick)
     notes = [
         f"{len(curves)} voxels, {float(brain.float().mean()):.0%} of the grid, are deconvolved.",
         "oSVD multiplies once for each threshold of its search: 5 times the floor is wanted "
         "at best, and 8 times at most.",
         _before_estimate(stages),
+<<<<<<< HEAD
+=======
+        *large_notes,
     ]
-    rows = [*time_methods(curves, aif, series, brain, settings.repeats), *_stage_rows(stages)]
+    rows = [
+        *time_methods(curves, aif, series, brain, settings.repeats),
+        estimate_row(curves, aif, settings.repeats),
+        *_stage_rows(stages),
+        *large,
+>>>>>>> speed
+    ]
     return Found(rows, _scaling(curves, aif, settings), notes)
 
 
@@ -106,6 +136,22 @@ def time_methods(curves: Tensor, aif: Tensor, series: Tensor, brain: Tensor, rep
     return rows
 
 
+def estimate_row(curves: Tensor, aif: Tensor, repeats: int) -> Measurement:
+    """The Bayesian estimate of the same curves, in their principal components, with the shapes fitted."""
+    basis = principal_curves(curves.T)
+    coefficients, _ = to_basis(curves.T, basis)
+    times_s = INTERVAL_S * torch.arange(len(aif), device=aif.device)
+
+    def estimate() -> Posterior:
+        estimator = BayesianEstimator(aif, times_s)
+        estimator.fit_shapes(coefficients, basis, 1.0)
+        return estimator.from_basis(coefficients, basis, 1.0)
+
+    timing = alternate({"bayesian": estimate}, repeats, curves.device)["bayesian"]
+    beyond_mib = peak_memory_mib(estimate, curves.device) - 4 * len(Posterior._fields) * len(curves) / 2**20
+    return Measurement("bayesian", timing, {"memory beyond the maps": Figure(beyond_mib, _ESTIMATE_MIB, unit=MIB)})
+
+
 def _products(curves: Tensor, aif: Tensor, threshold: float) -> partial[None]:
     """The two matrix products of a threshold, in chunks, with matrices of the right shapes."""
     size = torch.fft.rfft(aif, n=2 * len(aif)).abs()
@@ -144,6 +190,7 @@ def _profile(path: Path) -> dict[str, float]:
     size = np.linalg.norm(loaded["affine"][:3, :3], axis=0)
     profiler.runcall(perfusion_maps, series, INTERVAL_S, (float(size[0]), float(size[1]), float(size[2])))
     seconds: dict[str, float] = {}
+<<<<<<< HEAD
     total = 0.0
     for (file, _, name), (*_, cumulative, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         if name == "__init__":
@@ -155,6 +202,11 @@ def _profile(path: Path) -> dict[str, float]:
         for caller, (*_, by_caller) in callers.items():
             if Path(caller[0]).name == "maps.py":
                 seconds[name] = seconds.get(name, 0.0) + by_caller
+=======
+    for (_, _, name), (*_, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        seconds[name] = max(seconds.get(name, 0.0), cumulative)
+    total = seconds["load_case"] + seconds["perfusion_maps"]
+>>>>>>> speed
     stages = {stage: 1000 * sum(seconds.get(name, 0.0) for name in names) for stage, names in _STAGES.items()}
     return stages | {"rest": 1000 * total - sum(stages.values())}
 
@@ -173,10 +225,63 @@ def _stage_rows(stages: Mapping[str, Timing]) -> list[Measurement]:
 
 
 def _before_estimate(stages: Mapping[str, Timing]) -> str:
+<<<<<<< HEAD
     """What passes before the estimate, and what the estimate takes."""
     before = sum(stages[name].median_ms for name in ("reading", "examination", "arterial input", "filter"))
     estimate = stages["estimate"].median_ms
     return f"From a file to the maps, {before:.0f} ms pass before the Bayesian estimate, which takes {estimate:.0f} ms."
+=======
+    """How long preparation takes beside the estimate."""
+    before = sum(timing.median_ms for stage, timing in stages.items() if stage not in ("reading", "estimate"))
+    return f"Of the maps' time, {stages['estimate'].median_ms:.0f} ms are the estimate's and {before:.0f} ms are not."
+
+
+def large_rows(case: PhantomCase, quick: bool) -> tuple[list[Measurement], list[str]]:
+    """Processor time and peak memory of all maps of large series, and for which of them too little memory is free.
+
+    Memory is that of all tensors at a time, the series included, over the series'.
+    """
+    rows, notes = [], []
+    for (height, width, depth, n_frames), pixel_mm, slice_mm in _LARGE:
+        if quick:
+            height, width, depth, pixel_mm = 96, 96, 2, pixel_mm * height / 96
+        name = f"all maps, {height} x {width} x {depth} x {n_frames}"
+        series_gib = 4 * height * width * depth * n_frames / 2**30
+        if _LARGE_MEMORY * series_gib + _SPARE_GIB > _available_gib():
+            notes.append(
+                f"{name}: not run, as {_LARGE_MEMORY * series_gib + _SPARE_GIB:.0f} GiB of memory were not free."
+            )
+            continue
+        series = _tiled(case, height, width, depth, n_frames)
+        interval_s = (N_FRAMES - 1) * INTERVAL_S / (n_frames - 1)
+        maps = partial(perfusion_maps, series, interval_s, (pixel_mm, pixel_mm, slice_mm))
+        timing = summary([run_ms(maps)])
+        share = 1 + peak_memory_mib(maps) * 2**20 / (series.numel() * series.element_size())
+        figures = {"memory over the series'": Figure(share, _LARGE_MEMORY)}
+        if not rows:
+            figures["processor time"] = Figure(timing.median_ms / 1000, _LARGE_S, unit="s")
+        rows.append(Measurement(name, timing, figures))
+    return rows, notes
+
+
+def _available_gib() -> float:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def _tiled(case: PhantomCase, height: int, width: int, depth: int, n_frames: int) -> Tensor:
+    """A series (T, H, W, D) in the order of a file: the nearest frames, slices and pixels of a case, with noise."""
+    source = case.series.hu
+    picked = [
+        np.linspace(0, old - 1, new).round().astype(int)
+        for old, new in zip(source.shape, (n_frames, height, width, depth), strict=True)
+    ]
+    generator = np.random.default_rng(SEED)
+    series = torch.empty((n_frames, depth, width, height))
+    for frame, place in zip(series, picked[0], strict=True):
+        picture = source[place][np.ix_(*picked[1:])].T
+        frame.copy_(torch.from_numpy(picture + generator.standard_normal(picture.shape, dtype=np.float32)))
+    return series.permute(0, 3, 2, 1)
+>>>>>>> speed
 
 
 def _scaling(curves: Tensor, aif: Tensor, settings: Settings) -> list[Scaling]:
