@@ -45,14 +45,6 @@ _LIMITS = {"osvd": 5.0, "bcsvd": 1.6}
 _MEMORY_MIB, _ESTIMATE_MIB = 20.0, 100.0
 _STAGES = {
     "reading": ("load_case",),
-<<<<<<< HEAD
-    "examination": ("examine",),
-    "arterial input": ("find_arterial_input", "vessel_mask"),
-    "filter": ("filter_curves",),
-    "estimate": ("bayesian.__init__", "fit_shapes", "from_basis"),
-}
-"""Functions that make up each stage; what else `scripts.perfusion.maps` calls is the rest."""
-=======
     "fine pixels": ("reduced", "restored"),
     "movement": ("frame_motion", "correct_motion", "_largest_movement_mm"),
     "brain and baseline": ("_found",),
@@ -65,7 +57,6 @@ _LARGE = (((512, 512, 16, 60), 0.45, 5.0), ((512, 512, 320, 20), 0.45, 0.5))
 _LARGE_S, _LARGE_MEMORY = 20.0, 3.0  # processor time of the first, and memory of all over that of the series
 _SPARE_GIB = 4.0  # of memory, for what else runs
 """Functions that make up each stage, none of which calls another; what else `perfusion_maps` takes is the rest."""
->>>>>>> speed
 
 
 def measure(settings: Settings) -> Found:
@@ -82,8 +73,6 @@ def measure(settings: Settings) -> Found:
         "oSVD multiplies once for each threshold of its search: 5 times the floor is wanted "
         "at best, and 8 times at most.",
         _before_estimate(stages),
-<<<<<<< HEAD
-=======
         *large_notes,
     ]
     rows = [
@@ -91,7 +80,6 @@ def measure(settings: Settings) -> Found:
         estimate_row(curves, aif, settings.repeats),
         *_stage_rows(stages),
         *large,
->>>>>>> speed
     ]
     return Found(rows, _scaling(curves, aif, settings), notes)
 
@@ -183,30 +171,16 @@ def time_stages(path: Path, repeats: int) -> dict[str, Timing]:
 
 
 def _profile(path: Path) -> dict[str, float]:
-    """Process time in ms of the functions that the module of `perfusion_maps` calls, summed by stage."""
+    """Process time in ms of the functions that `perfusion_maps` calls itself, summed by stage."""
     profiler = cProfile.Profile(time.process_time)
     loaded = profiler.runcall(load_case, {"image": path})
     series = torch.from_numpy(loaded["image"]).permute(3, 0, 1, 2)
     size = np.linalg.norm(loaded["affine"][:3, :3], axis=0)
     profiler.runcall(perfusion_maps, series, INTERVAL_S, (float(size[0]), float(size[1]), float(size[2])))
     seconds: dict[str, float] = {}
-<<<<<<< HEAD
-    total = 0.0
-    for (file, _, name), (*_, cumulative, callers) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        if name == "__init__":
-            name = f"{Path(file).stem}.{name}"
-        if name in ("load_case", "perfusion_maps"):
-            total += cumulative
-        if name == "load_case":
-            seconds[name] = cumulative
-        for caller, (*_, by_caller) in callers.items():
-            if Path(caller[0]).name == "maps.py":
-                seconds[name] = seconds.get(name, 0.0) + by_caller
-=======
     for (_, _, name), (*_, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         seconds[name] = max(seconds.get(name, 0.0), cumulative)
     total = seconds["load_case"] + seconds["perfusion_maps"]
->>>>>>> speed
     stages = {stage: 1000 * sum(seconds.get(name, 0.0) for name in names) for stage, names in _STAGES.items()}
     return stages | {"rest": 1000 * total - sum(stages.values())}
 
@@ -225,12 +199,6 @@ def _stage_rows(stages: Mapping[str, Timing]) -> list[Measurement]:
 
 
 def _before_estimate(stages: Mapping[str, Timing]) -> str:
-<<<<<<< HEAD
-    """What passes before the estimate, and what the estimate takes."""
-    before = sum(stages[name].median_ms for name in ("reading", "examination", "arterial input", "filter"))
-    estimate = stages["estimate"].median_ms
-    return f"From a file to the maps, {before:.0f} ms pass before the Bayesian estimate, which takes {estimate:.0f} ms."
-=======
     """How long preparation takes beside the estimate."""
     before = sum(timing.median_ms for stage, timing in stages.items() if stage not in ("reading", "estimate"))
     return f"Of the maps' time, {stages['estimate'].median_ms:.0f} ms are the estimate's and {before:.0f} ms are not."
@@ -281,7 +249,6 @@ def _tiled(case: PhantomCase, height: int, width: int, depth: int, n_frames: int
         picture = source[place][np.ix_(*picked[1:])].T
         frame.copy_(torch.from_numpy(picture + generator.standard_normal(picture.shape, dtype=np.float32)))
     return series.permute(0, 3, 2, 1)
->>>>>>> speed
 
 
 def _scaling(curves: Tensor, aif: Tensor, settings: Settings) -> list[Scaling]:
