@@ -209,7 +209,8 @@ def large_rows(case: PhantomCase, quick: bool) -> tuple[list[Measurement], list[
 
     Memory is that of all tensors at a time, the series included, over the series'.
     """
-    rows, notes = [], []
+    rows: list[Measurement] = []
+    notes: list[str] = []
     for (height, width, depth, n_frames), pixel_mm, slice_mm in _LARGE:
         if quick:
             height, width, depth, pixel_mm = 96, 96, 2, pixel_mm * height / 96
