@@ -132,6 +132,8 @@ def read_archive(path: Path) -> dict[str, str]:
     Raises:
         ValueError: it is no archive, is damaged, or has a member that does not belong into one or is packed.
     """
+    with path.open("rb"):
+        pass  # a file that cannot be opened is told as such
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -141,7 +143,7 @@ def read_archive(path: Path) -> dict[str, str]:
             if doubled:
                 raise ValueError(f"archive '{path}': expected each name once, got more of {', '.join(doubled)}")
             return {name: _sha256_of(archive, member) for name, member in zip(names, members, strict=True)}
-    except (OSError, ValueError):
+    except ValueError:
         raise
     except Exception as error:  # zipfile's own, and those of what a damaged directory leads it to
         raise ValueError(f"archive '{path}': expected a zip file, got {error or type(error).__name__}") from error

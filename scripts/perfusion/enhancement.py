@@ -30,8 +30,10 @@ def frame_times(times_s: Times, n_frames: int, device: torch.device | None = Non
             raise ValueError(f"times_s must be a positive time between frames or one time per frame, got {times_s}")
         return float(times_s) * torch.arange(n_frames, device=device)
     times = torch.as_tensor(times_s, dtype=torch.float64)
-    if times.shape != (n_frames,) or not torch.isfinite(times).all() or not (times.diff() > 0).all():
-        raise ValueError(f"times_s must be {n_frames} rising times, one per frame, got {times.tolist()}")
+    if times.shape != (n_frames,) or not torch.isfinite(times).all() or not (times.diff() > 1e-3).all():
+        raise ValueError(
+            f"times_s must be {n_frames} rising times (by 1 ms at least), one per frame, got {times.tolist()}"
+        )
     return (times - times[:1]).to(device, torch.float32)
 
 

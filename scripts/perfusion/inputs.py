@@ -44,6 +44,8 @@ def arterial_source(text: str, grid: Grid) -> AifSource:
     indices = text.split(",")
     if len(indices) == 3 and all(index.strip().isdigit() for index in indices):
         return int(indices[0]), int(indices[1]), int(indices[2])
+    if "\0" in text or not Path(text).is_file():
+        raise ValueError(f"--aif: expected a voxel i,j,k, a mask or a text file with a curve, got {text!r}")
     return torch.from_numpy(_numbers(text, "--aif")).float()
 
 

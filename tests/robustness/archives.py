@@ -43,5 +43,6 @@ def hostile() -> dict[str, bytes]:
         "a method that nobody knows": good[: central + 10] + b"\x63\0" + good[central + 12 :],
         "encrypted": good[: central + 8] + b"\1\0" + good[central + 10 :],
         "a size that is not there": good[: central + 24] + b"\xff\xff\xff\x7f" + good[central + 28 :],
+        "a directory elsewhere": good[:175] + bytes([good[175] ^ 0x80]) + good[176:],
         "another CRC": good[: central + 16] + b"\0\0\0\0" + good[central + 20 :],
     }

@@ -28,7 +28,9 @@ def count(record_property: Callable[[str, object], None]) -> Callable[[str, str,
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print kinds by outcomes; pytest's cache keeps what each input led to."""
-    reports = [report for key in ("passed", "failed") for report in terminalreporter.stats.get(key, [])]
+    reports = [
+        report for key in ("passed", "failed", "xfailed", "xpassed") for report in terminalreporter.stats.get(key, [])
+    ]
     found = [value for report in reports for key, value in report.user_properties if key == "campaign"]
     if not found:
         return
