@@ -22,6 +22,7 @@ from torch import distributed
 
 from scripts.io.nifti import write_nifti
 from scripts.metrics import CaseMetrics
+from scripts.transforms import CasePreprocessing
 from tests.conftest import ROOT, SMALL, axial_affine, bolus
 from tests.processes import PROCESSES, free_port, run_in_two
 from tests.workflow.test_train import same, state
@@ -44,9 +45,21 @@ STAGES = {
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Let new tensors, and what the training would hold in float32, be float64."""
+    """Let new tensors, and what the training would hold in float32, be float64; cases are prepared as always."""
+    single, prepare = torch.Tensor.float, CasePreprocessing.__call__
+
+    def prepared(preprocessing: CasePreprocessing, *arguments: Any, **options: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "float", single)
+            torch.set_default_dtype(torch.float32)
+            try:
+                return prepare(preprocessing, *arguments, **options)
+            finally:
+                torch.set_default_dtype(torch.float64)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        patch.setattr(CasePreprocessing, "__call__", prepared)
         torch.set_default_dtype(torch.float64)
         yield
         torch.set_default_dtype(torch.float32)
