@@ -22,6 +22,7 @@ from torch import distributed
 
 from scripts.io.nifti import write_nifti
 from scripts.metrics import CaseMetrics
+from scripts.transforms import CasePreprocessing
 from tests.conftest import ROOT, SMALL, axial_affine, bolus
 from tests.processes import PROCESSES, free_port, run_in_two
 from tests.workflow.test_train import same, state
@@ -44,9 +45,21 @@ STAGES = {
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Let new tensors, and what the training would hold in float32, be float64."""
+    """Let new tensors, and what the training would hold in float32, be float64; cases are prepared as always."""
+    single, prepare = torch.Tensor.float, CasePreprocessing.__call__
+
+    def prepared(preprocessing: CasePreprocessing, *arguments: Any, **options: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "float", single)
+            torch.set_default_dtype(torch.float32)
+            try:
+                return prepare(preprocessing, *arguments, **options)
+            finally:
+                torch.set_default_dtype(torch.float64)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        patch.setattr(CasePreprocessing, "__call__", prepared)
         torch.set_default_dtype(torch.float64)
         yield
         torch.set_default_dtype(torch.float32)
@@ -55,14 +68,23 @@ def double_precision() -> Iterator[None]:
 def write_data(folder: Path) -> None:
     """Four training cases of three slices, of which the second has no DWI, one to validate and three to test."""
     cases = []
+    x, y = np.meshgrid(*[np.linspace(-1, 1, 32)] * 2, indexing="ij")
+    brain = np.repeat(((x**2 + y**2) < 0.64)[..., None], 3, axis=2)
     for index in range(8):
         generator = np.random.default_rng(index)
         lesion = np.zeros((32, 32, 3))
         lesion[8 + index : 16 + index, 6:12] = 1
         volumes = {
-            "image": 35 + generator.normal(0, 1, (32, 32, 3, 20)) + (15 - 10 * lesion[..., None]) * bolus(),
+            "image": np.where(
+                brain[..., None],
+                35 + generator.normal(0, 1, (32, 32, 3, 20)) + (15 - 10 * lesion[..., None]) * bolus(),
+                -1000.0,
+            ),
             "label": lesion,
-            **{key: generator.uniform(2, 10, lesion.shape) - 2 * lesion for key in ("cbf", "cbv", "mtt", "tmax")},
+            "cbf": brain * (generator.uniform(40, 60, lesion.shape) - 35 * lesion),
+            "cbv": brain * (generator.uniform(3, 4, lesion.shape) - 2 * lesion),
+            "mtt": brain * (generator.uniform(3, 5, lesion.shape) + 5 * lesion),
+            "tmax": brain * (generator.uniform(0.5, 2, lesion.shape) + 7 * lesion),
             **({} if index == 1 else {"dwi": 300 + 600 * lesion + generator.normal(0, 5, lesion.shape)}),
         }
         for key, volume in volumes.items():
