@@ -74,15 +74,7 @@ def late_ml(maps: Maps, voxel_ml: float) -> float:
     return float((maps["tmax"] > 6).sum()) * voxel_ml
 
 
-OPEN = ("rolled by 3, mtt", "slices in reverse, tmax")
-"""Known defects: silent, and counted as such."""
-PARAMETERS = [
-    pytest.param(name, marks=[pytest.mark.xfail(strict=False, reason="a single map elsewhere")] if name in OPEN else [])
-    for name in some(list(DAMAGES))
-]
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", some(list(DAMAGES)))
 def test_damaged_maps(name: str, base: Base, count: Callable[[str, str, Verdict], None]) -> None:
     honest = base.case.maps
     maps = DAMAGES[name](honest)
