@@ -76,7 +76,7 @@ GIVEN_CHECKS = (
         "maps_apart",
         "largest share of a map's voxels where no other map shows anything",
         "of the voxels",
-        "the maps of an examination are shown in one mask: below 0.002 in 60 phantom cases, above 0.08 if one of them is "
+        "the maps of an examination are shown in one mask: below 0.002 in 60 phantom cases, above 0.08 if one is "
         "shifted by 11 mm",
         warn=(0, 0.01),
     ),
