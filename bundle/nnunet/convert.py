@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.transforms import Orientationd
-from nibabel.orientations import io_orientation
 
 from scripts.io import SECTIONS, CaseError, load_datalist, write_json, write_nifti
+from scripts.io.orientation import CanonicalFrame
 from scripts.transforms import CasePreprocessing
+from scripts.transforms.resample_in_plane import ResampleInPlaned
 from scripts.transforms.temporal_resample import FRAMES
 
 DATASET, DATASET_ID = "Dataset001_CTP", "1"
@@ -87,11 +87,11 @@ def convert_case(case: Mapping[str, Any], preprocessing: CasePreprocessing, imag
     """
     if case.get("label") is None:
         raise CaseError(f"case '{case['case']}', label: expected a file to train or score with, got none")
-    geometry = preprocessing.get_index_of_first(lambda transform: isinstance(transform, Orientationd))
+    geometry = preprocessing.get_index_of_first(lambda transform: isinstance(transform, ResampleInPlaned))
     item = preprocessing(dict(case), end=geometry)
-    image, affine = item["image"].numpy(), item["image"].affine.numpy()
-    for index, channel in enumerate(image):
-        write_nifti(images / f"{case['case']}_{index:04d}{ENDING}", channel, affine)
-    write_nifti(labels / f"{case['case']}{ENDING}", item["label"].numpy()[0], affine, dtype=np.uint8)
-    slice_axis = io_orientation(affine)[:, 0].tolist().index(2)
-    return int(image.shape[1 + slice_axis])
+    label, affine = item["label"].numpy()[0], item["label"].affine.numpy()
+    frame = CanonicalFrame(affine, label.shape)
+    for index, channel in enumerate(item["image"].numpy()):
+        write_nifti(images / f"{case['case']}_{index:04d}{ENDING}", frame.to_stored(channel), affine)
+    write_nifti(labels / f"{case['case']}{ENDING}", label, affine, dtype=np.uint8)
+    return int(item["image"].shape[3])

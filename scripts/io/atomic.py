@@ -47,11 +47,19 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     The folder is made if it is not there. The temporary file lies in the same folder, since `os.replace` is atomic
     within one file system only, and is on the disk before it replaces `path`: a kill, a full disk or a loss of power
     leaves the old file or the new one.
+
+    Raises:
+        OSError: the file cannot be written; it is named also where the system does not say which it was.
     """
     target = Path(path)
     with temporary_path(target.parent) as temporary:
-        yield temporary
-        sync(temporary)
+        try:
+            yield temporary
+            sync(temporary)
+        except OSError as error:
+            if error.errno is None or error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, str(target)) from error
         os.replace(temporary, target)
         sync(target.parent)
 

@@ -134,13 +134,13 @@ def _refuse_other_results(options: argparse.Namespace, case: str) -> None:
         return
     try:
         found = json.loads(summary.read_text(encoding="utf-8"))
-        recorded = found["series"]
-    except (ValueError, KeyError, TypeError):
+        earlier, recorded = found["case"], found.get("series")  # earlier versions do not record the series
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"--out '{options.out}': expected no summary of something else, got '{summary}'") from None
-    if found.get("case") != case or is_other(recorded, options.series):
+    if earlier != case or is_other(recorded, options.series):
         raise ValueError(
             f"--out '{options.out}': expected a folder of its own for case '{case}', got the results of "
-            f"'{recorded['path']}' there; choose another folder, or add --overwrite"
+            f"'{recorded['path'] if recorded else earlier}' there; choose another folder, or add --overwrite"
         )
 
 

@@ -46,7 +46,7 @@ class InPlaneGrid:
         """Means over the groups of a series (T, H, W, D); the last group of an axis may hold fewer pixels."""
         if self.factor == (1, 1):
             return series
-        size = [-(-count // factor) for count, factor in zip(self.shape, self.factor, strict=True)]
+        size = [-(-count // factor) for count, factor in zip(self.shape[:2], self.factor, strict=True)]
         as_stored = torch.empty((len(series), series.shape[3], size[1], size[0]), device=series.device)
         reduced = as_stored.permute(0, 3, 2, 1)  # the order in memory of a series from a NIfTI file
         for start in range(0, len(series), _FRAMES_AT_ONCE):

@@ -278,13 +278,13 @@ def test_fixed_truncation_underestimates_the_flow_more(scan: str, by_singular_va
 def test_warnings_are_named_with_their_numbers(
     series: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scan = save(tmp_path / "cut.nii", series[..., :13], 1.0)
+    scan = save(tmp_path / "cut.nii", series[..., :25], 1.0)
     assert main([scan, "--out", str(tmp_path / "out")]) == 0
     warnings = {found["name"]: found for found in summary(tmp_path / "out")["warnings"]}
-    cut = warnings["truncated_series"]
-    assert cut["value"] > cut["limit"] == 0.35
+    cut = warnings["short_after_peak"]
+    assert cut["value"] < cut["limit"] == 20
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("cut: warning: truncated_series: ") for line in lines[1:])
+    assert any(line.startswith("cut: warning: short_after_peak: ") for line in lines[1:])
 
 
 def without_time(folder: Path, series: np.ndarray) -> list[str]:
@@ -396,7 +396,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(
 
 
 def test_results_in_a_folder_that_is_there_replace_their_like_alone(scan: str, tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text("old")
+    (tmp_path / "summary.json").write_text('{"case": "patient"}')
     (tmp_path / "notes.txt").write_text("kept")
     assert main([scan, "--out", str(tmp_path), "--smoothing_mm", "3"]) == 0
     assert summary(tmp_path)["case"] == "patient"
@@ -412,12 +412,12 @@ def test_an_error_while_writing_leaves_the_folder_as_it_was(
 
     monkeypatch.setattr("scripts.perfusion.panel.write_panel", full)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "summary.json").write_text("old")
+    (tmp_path / "out" / "summary.json").write_text('{"case": "patient"}')
     with pytest.raises(SystemExit):
         main([scan, "--out", str(tmp_path / "out")])
     assert "error: No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "summary.json").read_text() == "old"
+    assert (tmp_path / "out" / "summary.json").read_text() == '{"case": "patient"}'
 
 
 @pytest.mark.parametrize("option", ["--smoothing_mm", "--core_rcbf", "--delay_s"])

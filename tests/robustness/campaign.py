@@ -138,7 +138,7 @@ def command(series: Path, out: Path, *options: str) -> tuple[dict[str, Any] | No
     error = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
         try:
-            main([str(series), "--out", str(out), *options])
+            main([str(series), "--out", str(out), "--overwrite", *options])
         except SystemExit:
             return None, error.getvalue().split("error: ", 1)[-1]
     return json.loads((out / "summary.json").read_text(encoding="utf-8")), ""
