@@ -24,7 +24,7 @@ from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
 from .arterial_input import AifSource
-from .inputs import Grid, arterial_source, frame_times, mask_on_grid
+from .inputs import Grid, arterial_source, frame_times, is_file, mask_on_grid
 from .intervals import MapErrors
 from .maps import PerfusionVolumes, perfusion_maps
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
@@ -124,7 +124,7 @@ def _outputs(case: str) -> list[str]:
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
     given = [options.series, options.brain, options.aif, options.dt_s]
-    return [Path(path) for path in given if path is not None and Path(path).exists()]
+    return [Path(path) for path in given if path is not None and is_file(path)]
 
 
 def _refuse_other_results(options: argparse.Namespace, case: str) -> None:

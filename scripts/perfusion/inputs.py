@@ -30,7 +30,7 @@ def frame_times(text: str | None, header_dt_s: float | None, series: Path) -> fl
     try:
         return float(text)
     except ValueError:
-        if not Path(text).is_file():
+        if not is_file(text):
             raise ValueError(
                 f"--dt_s: expected a number of s or a file with the time of every frame, got {text!r}"
             ) from None
@@ -44,9 +44,17 @@ def arterial_source(text: str, grid: Grid) -> AifSource:
     indices = text.split(",")
     if len(indices) == 3 and all(index.strip().isdigit() for index in indices):
         return int(indices[0]), int(indices[1]), int(indices[2])
-    if "\0" in text or not Path(text).is_file():
+    if not is_file(text):
         raise ValueError(f"--aif: expected a voxel i,j,k, a mask or a text file with a curve, got {text!r}")
     return torch.from_numpy(_numbers(text, "--aif")).float()
+
+
+def is_file(text: str | Path) -> bool:
+    """Whether a text is the path of a file; one that no file can have is none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        return False
 
 
 def _numbers(path: str, option: str) -> NDArray[np.float64]:
@@ -60,6 +68,8 @@ def _numbers(path: str, option: str) -> NDArray[np.float64]:
 
 def mask_on_grid(path: Path, option: str, grid: Grid) -> torch.Tensor:
     """The voxels of a NIfTI file that are not zero, if it is on the grid of the series."""
+    if not is_file(path):
+        raise ValueError(f"--{option} '{path}': expected a NIfTI file with a mask, got no file")
     mask = read_nifti(path, case=path.name, key=option)
     if mask.array.shape != grid.shape:
         raise ValueError(f"--{option} '{path}': expected a mask {grid.shape} like the series, got {mask.array.shape}")

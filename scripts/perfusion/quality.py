@@ -40,6 +40,13 @@ SERIES_CHECKS = (
     DURATION,
     Check("dead_frames", "frames that are constant", "frames", "a scanner measures noise at least", refuse=(0, 0)),
     Check(
+        "dead_slices",
+        "slices that are constant at all times, next to one that shows a brain",
+        "slices",
+        "a scanner measures noise at least; a slab may end above a skull-stripped brain",
+        warn=(0, 0),
+    ),
+    Check(
         "repeated_frames",
         "frames that are an earlier one, voxel by voxel",
         "frames",
@@ -74,8 +81,9 @@ SERIES_CHECKS = (
         "brain_hu",
         "median attenuation of the brain",
         "HU",
-        "white matter 20-32, gray matter 32-42 HU, more at 80 kV; an offset, a factor or another organ lies beyond",
-        warn=(20, 55),
+        "between white matter, 25 HU at least, and gray matter, 42 HU and more at 80 kV; an offset, a factor or "
+        "another organ lies beyond",
+        warn=(24, 55),
         refuse=(0, 110),
     ),
     Check(
@@ -261,8 +269,10 @@ def check_series(
     survey = survey or survey_series(series, spacing_mm)
     measured = frame_numbers(series, survey) | brain_numbers(survey)
     if times_s is not None:
-        measured |= time_numbers(times_s, len(series))
-        measured["slab_step"] = slab_step_s(survey, frame_times(times_s, len(series)))
+        by_time = time_numbers(times_s, len(series))
+        measured |= by_time
+        if not fatal_text(findings(SERIES_CHECKS, by_time)):  # times that no scan has would overflow
+            measured["slab_step"] = slab_step_s(survey, frame_times(times_s, len(series)))
     found = findings(SERIES_CHECKS, measured)
     nothing_passes = any(finding.name == "tissue_enhancement" and finding.fatal for finding in found)
     return [f for f in found if not (nothing_passes and f.name in ("frame_order", "reversed_time"))]

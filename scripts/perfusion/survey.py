@@ -121,11 +121,23 @@ def frame_numbers(series: Tensor, survey: Survey) -> dict[str, float]:
     return {
         "values": float(extreme[extreme.abs().argmax()]),
         "dead_frames": float(dead.sum()),
+        "dead_slices": _dead_slices(survey),
         "repeated_frames": float(_repeated(series, survey, dead)),
         "frame_jump": float(between.max()),
         "frame_order": _ups_and_downs(tissue),
         "reversed_time": _reversal(survey.vessels),
     }
+
+
+def _dead_slices(survey: Survey) -> float:
+    """Slices of one value at all times that lie next to one with brain."""
+    flat = survey.frames.movedim(-1, 0).flatten(1)
+    dead = flat.amax(dim=1) == flat.amin(dim=1)
+    shown = survey.inside.flatten(0, 1).any(dim=0)
+    beside = torch.zeros_like(shown)
+    beside[1:] |= shown[:-1]
+    beside[:-1] |= shown[1:]
+    return float((dead & beside).sum())
 
 
 def brain_numbers(survey: Survey) -> dict[str, float]:

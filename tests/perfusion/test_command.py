@@ -355,7 +355,7 @@ def brain_elsewhere(folder: Path, series: np.ndarray) -> list[str]:
         (without_contrast, "bad.nii': expected a CT-perfusion series of a brain, got series must show"),
         (without_time, "--dt_s: expected the time between frames in s, as the header of"),
         (words_for_times, "expected a text file of numbers, got could not convert string to float: 'one'"),
-        (with_options("--dt_s", "-1"), "positive time between frames"),
+        (with_options("--dt_s", "-1"), "frame_interval: -1 s"),
         (with_options("--dt_s", "abc"), "expected a number of s or a file with the time of every frame, got 'abc'"),
         (binary_times, "times.txt': expected a text file of numbers, got 'utf-8' codec can't decode"),
         (

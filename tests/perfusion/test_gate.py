@@ -149,6 +149,16 @@ def interleaved(case: Examination) -> Examination:
     return replace(case, series=series)
 
 
+def without_slice(series: Tensor) -> None:
+    series[..., 0] = 0
+
+
+def spiked(volume: Tensor) -> Tensor:
+    volume = volume.clone()
+    volume[tuple(size // 2 for size in volume.shape)] = 1e30
+    return volume
+
+
 def noise(level_hu: float) -> Callable[[Tensor], Tensor]:
     return lambda series: level_hu + 5 * torch.randn(series.shape, generator=GENERATOR)
 
@@ -176,6 +186,7 @@ REFUSED, WARNED = True, False
 ATTACKS: dict[str, tuple[Callable[[Examination], Examination], str, bool]] = {
     "a voxel of 3e38": (changed(voxel), "values", REFUSED),
     "ten zero frames at the end": (set_frames(slice(-10, None), 0.0), "dead_frames", REFUSED),
+    "an empty slice": (changed(without_slice), "dead_slices", WARNED),
     "one zero frame": (set_frames(9, 0.0), "dead_frames", REFUSED),
     "a copied frame": (changed(copied), "repeated_frames", WARNED),
     "200 HU in a frame": (changed(brighter), "frame_jump", REFUSED),
@@ -223,6 +234,9 @@ ATTACKS: dict[str, tuple[Callable[[Examination], Examination], str, bool]] = {
         "negative_values",
         WARNED,
     ),
+    "a voxel of 1e30": (with_maps(lambda m: {"cbf": spiked(m["cbf"])}), "map_values", REFUSED),
+    "no delay": (with_maps(lambda m: {"tmax": 0.001 * m["tmax"]}), "late_tmax", WARNED),
+    "one map elsewhere": (with_maps(lambda m: {"mtt": m["mtt"].roll(6, 0)}), "maps_apart", WARNED),
     "a half-size map": (
         with_maps(lambda m: {k: torch.roll(v, (v.shape[0] // 2,), (0,)) for k, v in m.items()}),
         "maps_outside",

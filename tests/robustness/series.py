@@ -282,6 +282,8 @@ STEEPER = "the bolus only looks steeper where the times do not tell that frames 
 UNTOLD_DAMAGES: dict[str, str] = {
     **{f"interval x {factor:g}": INTERVAL for factor in (0.5, 0.8, 1.2, 1.5)},
     **{f"size x {size}": SIZE for size in ("1.2, 1.2, 1", "0.8, 0.8, 1", "1, 1, 1.2", "1.2, 1.2, 1.2")},
+    "HU x 1 + -10": "brains differ by as much with age and voltage",
+    "size x 1, 1, 0.5": "a slab does not show how high the head is",
     **{f"mirrored along axis {axis}": SIDE for axis in (1, 2, 3)},
     **{f"{count} frames from {first} missing": STEEPER for first in (10, 15) for count in (1, 3)},
 }

@@ -66,7 +66,8 @@ DAMAGES: dict[str, Callable[[Maps], Maps]] = {
 }
 DAMAGES |= {f"{a} for {b}": exchanged(a, b) for i, a in enumerate(KEYS) for b in KEYS[i + 1 :]}
 
-UNTOLD_DAMAGES: dict[str, str] = {}
+SCALE = "software differs in scale by as much"
+UNTOLD_DAMAGES: dict[str, str] = {"x 2, tmax": SCALE, "8 bits, cbf": SCALE}
 """Damages that nothing tells, and why."""
 
 
