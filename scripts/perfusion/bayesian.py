@@ -39,8 +39,8 @@ _MODEL_ERROR = 0.005  # of a curve's length: what interpolation and the shapes l
 _STEPS_AT_ONCE = (6, 6, 6)  # fine steps that each Gauss-Newton step may go
 
 # Normal tissue takes 4 to 6 s, starved tissue up to about 24 s (two standard deviations), and none much less than 3 s
-# (one): a normal prior of the logarithm, with another width on each side. It is a choice. Every
-# delay is as likely as another: a prior that prefers early blood would hide starved tissue, whose curves are low.
+# (one): a normal prior of the logarithm, with another width on each side. It is a choice. Every delay is as likely as
+# another: a prior that prefers early blood would hide starved tissue, whose curves are low.
 _USUAL_TRANSIT, _SHORTER_SD, _LONGER_SD = math.log(5.0), 0.5, 0.8
 _LOOSE_S = 30.0  # standard deviation that keeps the delay of a flat curve defined
 

@@ -225,7 +225,7 @@ MAP_CHECKS = (
         "passage_gap",
         "longest time without a frame in the 25 s after contrast arrives",
         "s",
-        "twice 2.5 s, the longest interval that the first pass bears",
+        "twice 2.5 s, the longest interval without a warning; a choice",
         warn=(0, 5),
     ),
     Check("residual_motion", "largest displacement of a frame, by the curves", "mm", _CHOICE, warn=(0, 2)),
