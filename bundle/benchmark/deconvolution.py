@@ -25,9 +25,9 @@ from scripts.io import load_case, write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
 from scripts.perfusion.bayesian import BayesianEstimator, Posterior
 from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD, Method
-from scripts.perfusion.denoising import principal_curves, to_basis
+from scripts.perfusion.filters import principal_curves, to_basis
 from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.masked_grid import MaskedGrid
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import GridParameters
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps, read_maps
 from scripts.perfusion.curve_features import curve_features
-from scripts.perfusion.smoothing import Spacing
+from scripts.perfusion.masked_grid import Spacing
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
 

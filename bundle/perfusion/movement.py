@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from scripts.perfusion.smoothing import Spacing
+from scripts.perfusion.masked_grid import Spacing
 
 MOTION_MM, MOTION_DEG = 2.0, 2.0
 ROLLED_FRAMES = 8

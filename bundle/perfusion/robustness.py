@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from scripts.perfusion import check_quality, perfusion_maps, read_maps
+from scripts.perfusion.masked_grid import Spacing
 from scripts.perfusion.quality import refuse_unusable
-from scripts.perfusion.smoothing import Spacing
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
 
 from .cases import DELAY_S, NOISE_HU, examine

@@ -13,7 +13,7 @@ from .brain import away_from_bone, head_interior
 from .curve_features import CurveFeatures, curve_features
 from .enhancement import Times, frame_times, subtract_baseline
 from .frames import mean_over_time
-from .smoothing import MaskedGrid, Spacing
+from .masked_grid import MaskedGrid, Spacing
 from .venous_output import LARGEST_VESSEL_HU, find_venous_output
 
 AifSource = Tensor | tuple[int, int, int]

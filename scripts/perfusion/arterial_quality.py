@@ -13,7 +13,7 @@ from .brain import bone_mask
 from .curve_features import curve_features
 from .enhancement import Times
 from .frames import range_over_time
-from .smoothing import Spacing
+from .masked_grid import Spacing
 
 
 class ArterialQuality(NamedTuple):

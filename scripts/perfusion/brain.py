@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .frames import mean_over_time, range_over_time
-from .smoothing import Spacing, smooth_within
+from .masked_grid import Spacing, smooth_within
 
 _BASELINE_FRAMES = 4
 _BACKGROUND_FRAMES = 8

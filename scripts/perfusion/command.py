@@ -27,9 +27,9 @@ from .arterial_input import AifSource
 from .inputs import Grid, arterial_source, frame_times, is_file, mask_on_grid
 from .intervals import MapErrors
 from .maps import PerfusionVolumes, perfusion_maps
+from .masked_grid import Spacing
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
 from .reading import Reading, read_maps
-from .smoothing import Spacing
 from .thresholds import ReadingThresholds
 from .wording import flag_lines, volume_lines
 

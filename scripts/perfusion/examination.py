@@ -11,9 +11,9 @@ from torch import Tensor
 from .brain import away_from_bone, brain_mask, check_series
 from .enhancement import Times, arrival_frame, frame_times
 from .frame_motion import LARGEST_IN_PLANE_MM, FrameMotion, frame_motion, kept_frames
+from .masked_grid import MaskedGrid, Spacing
 from .motion import correct_motion, displacement_mm
 from .residual_motion import remove_residual_motion
-from .smoothing import MaskedGrid, Spacing
 
 _STILL_MM = 0.4  # half of a pixel; small arteries lose a tenth of their height where they move by so much
 _MOTION_SMOOTHING_MM = 2.0

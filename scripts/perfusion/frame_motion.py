@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .masked_grid import Spacing
 from .motion import (
     RobustFit,
     coarse_poses,
@@ -17,7 +18,6 @@ from .motion import (
     thick_slices,
     usual_frame,
 )
-from .smoothing import Spacing
 
 MIN_FRAMES = 10
 """Fewest frames that tell a passage: 25 s at 2.5 s a frame, with two before contrast and two after (a choice)."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .smoothing import Spacing
+from .masked_grid import Spacing
 
 if TYPE_CHECKING:
     from .maps import PerfusionVolumes

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .smoothing import Spacing
+from .masked_grid import Spacing
 
 Interval = tuple[float, float]
 

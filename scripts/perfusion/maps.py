@@ -22,11 +22,11 @@ from .deconvolution import Method as Deconvolution
 from .deconvolution import deconvolve
 from .enhancement import Times
 from .examination import Examination, even_times, examine, median_interval_s
-from .filtered_curves import DEFAULT_SMOOTHING_MM, FilteredCurves, filter_curves
+from .filters import DEFAULT_SMOOTHING_MM, FilteredCurves, filter_curves
 from .frame_motion import FrameMotion
 from .frames import mean_over_time
 from .in_plane import InPlaneGrid
-from .smoothing import MaskedGrid, Spacing
+from .masked_grid import MaskedGrid, Spacing
 
 Method = Literal["bayesian", "osvd", "bcsvd", "ssvd"]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .smoothing import Spacing
+from .masked_grid import Spacing
 
 _WINDOW_HU = (-50.0, 120.0)  # so that neither bone nor contrast in vessels outweighs the rest
 _TOLERANCE_HU = 15.0  # changes beyond it are contrast or noise, and count less

@@ -13,7 +13,7 @@ from .cautions import Caution, Pattern, find_cautions
 from .flags import mismatch_ratio, trial_flags
 from .hemispheres import right_side
 from .intervals import Interval, MapErrors, volume_intervals
-from .smoothing import Spacing
+from .masked_grid import Spacing
 from .thresholds import ReadingThresholds
 
 

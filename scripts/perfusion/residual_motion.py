@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .smoothing import MaskedGrid, Spacing
+from .masked_grid import MaskedGrid, Spacing
 
 _SMALLEST_GRADIENT_HU_MM = 0.3  # an image without edges tells nothing of motion: contrast would be taken for it
 _TURN_RADIUS_MM = 50.0  # by which a rotation is compared with a shift

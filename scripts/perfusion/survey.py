@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .brain import away_from_bone, brain_mask, check_series
 from .curve_features import smooth_in_time
-from .smoothing import Spacing
+from .masked_grid import Spacing
 
 _PIXEL_MM = 2.0
 _FRAMES_AT_ONCE = 4

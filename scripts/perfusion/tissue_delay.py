@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .bolus_shapes import delayed, dispersed
-from .smoothing import MaskedGrid, Spacing
+from .masked_grid import MaskedGrid, Spacing
 
 _CELL_MM = 8.0
 _REACH_MM = 8.0  # standard deviation of the surroundings of a voxel

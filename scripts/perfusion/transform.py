@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..io.errors import CaseError
 from ..io.gate import QualityWarning, joined
-from .filtered_curves import DEFAULT_SMOOTHING_MM
+from .filters import DEFAULT_SMOOTHING_MM
 from .given_maps import check_given_maps
 from .maps import Method, PerfusionVolumes, perfusion_maps
+from .masked_grid import Spacing
 from .quality import check_maps, check_series, refuse_unusable
-from .smoothing import Spacing
 from .survey import survey_series
 
 MAP_KEYS = ("cbf", "cbv", "mtt", "tmax")

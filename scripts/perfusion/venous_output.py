@@ -16,7 +16,7 @@ from .brain import fluid_mask
 from .curve_features import CurveFeatures, curve_features, smooth_in_time
 from .enhancement import subtract_baseline
 from .frames import mean_over_time, range_over_time
-from .smoothing import MaskedGrid, Spacing
+from .masked_grid import MaskedGrid, Spacing
 from .tissue_delay import TissueDelay, best_lag_s
 
 LARGEST_VESSEL_HU = 600.0

@@ -14,7 +14,7 @@ from scripts.perfusion.arterial_quality import arterial_quality
 from scripts.perfusion.brain import away_from_bone
 from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.enhancement import arrival_frame
-from scripts.perfusion.smoothing import Spacing
+from scripts.perfusion.masked_grid import Spacing
 
 from .curves import arterial_curve
 from .head import N_FRAMES, SPACING_MM, head

@@ -15,7 +15,7 @@ import torch
 from scripts.io.case import load_case
 from scripts.perfusion import PerfusionVolumes, command, perfusion_maps
 from scripts.perfusion.__main__ import DEFAULT_SMOOTHING_MM, METHODS, main
-from scripts.perfusion.filtered_curves import DEFAULT_SMOOTHING_MM as FILTER_SMOOTHING_MM
+from scripts.perfusion.filters import DEFAULT_SMOOTHING_MM as FILTER_SMOOTHING_MM
 from scripts.perfusion.hemispheres import right_side
 from scripts.perfusion.maps import Method
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from scripts.perfusion.brain import grow
 from scripts.perfusion.frames import mean_over_time, over_time, range_over_time
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.masked_grid import MaskedGrid
 
 
 @given(order=st.permutations(range(4)), dtype=st.sampled_from([torch.float32, torch.int16]), seed=st.integers(0, 9))

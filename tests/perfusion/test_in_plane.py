@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scripts.perfusion import PerfusionVolumes, Reading, in_plane, perfusion_maps, read_maps
 from scripts.perfusion.in_plane import InPlaneGrid
-from scripts.perfusion.smoothing import Spacing
+from scripts.perfusion.masked_grid import Spacing
 
 from .curves import arterial_curve, tissue_curve
 

@@ -11,8 +11,8 @@ from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from scripts.perfusion import correct_motion, perfusion_maps
+from scripts.perfusion.masked_grid import Spacing
 from scripts.perfusion.motion import displacement_mm
-from scripts.perfusion.smoothing import Spacing
 from scripts.phantom.case import sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import GridParameters
 

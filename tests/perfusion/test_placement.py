@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scripts.perfusion import perfusion_maps
 from scripts.perfusion.bayesian import BayesianEstimator, Posterior
-from scripts.perfusion.filtered_curves import filter_coefficients
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.filters import filter_coefficients
+from scripts.perfusion.masked_grid import MaskedGrid
 
 from .curves import arterial_curve
 from .head import SPACING_MM, head

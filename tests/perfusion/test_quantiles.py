@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.perfusion.quantiles import quantiles
+from scripts.perfusion.filters import quantiles
 
 SHARES = (0.01, 0.5, 0.98)
 

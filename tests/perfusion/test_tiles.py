@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import gamma
 
 from scripts.perfusion.bayesian import BayesianEstimator, integrated_residue
-from scripts.perfusion.denoising import principal_curves, to_basis
+from scripts.perfusion.filters import principal_curves, to_basis
 from scripts.perfusion.spline import spline_through
 
 from .curves import residue

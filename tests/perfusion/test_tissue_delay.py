@@ -6,7 +6,7 @@ import torch
 from scipy.signal import fftconvolve
 
 from scripts.perfusion.bolus_shapes import correlation, delayed, dispersed
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.masked_grid import MaskedGrid
 from scripts.perfusion.tissue_delay import TissueDelay, best_lag_s
 
 from .curves import arterial_curve, tissue_curve

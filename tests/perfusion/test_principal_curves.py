@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.perfusion.denoising import from_basis, principal_curves, to_basis
+from scripts.perfusion.filters import from_basis, principal_curves, to_basis
 
 from .curves import tissue_curve
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from scripts.perfusion.alike import smooth_alike
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.filters import bilateral_smooth
+from scripts.perfusion.masked_grid import MaskedGrid
 
 SPACING_MM = (1.0, 1.0, 5.0)
 INSIDE = torch.ones(48, 40, 1, dtype=torch.bool)
@@ -15,7 +15,7 @@ INSIDE = torch.ones(48, 40, 1, dtype=torch.bool)
 def smoothed(values: torch.Tensor, amount: torch.Tensor, width: float, sigma_mm: float) -> torch.Tensor:
     """Volumes (H, W, D) smoothed."""
     grid = MaskedGrid(INSIDE)
-    rows = smooth_alike(
+    rows = bilateral_smooth(
         grid, grid.curves(values[None]), grid.curves(amount[None])[0], width, sigma_mm, SPACING_MM, INSIDE
     )
     return grid.volume(rows)[0]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.perfusion.guided import guided_smooth, tissue_guide
-from scripts.perfusion.smoothing import MaskedGrid
+from scripts.perfusion.filters import guided_smooth, tissue_guide
+from scripts.perfusion.masked_grid import MaskedGrid
 
 SPACING_MM = (1.0, 1.2, 6.0)
 SIGMA_MM = 3.0
