@@ -283,7 +283,7 @@ def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> l
     arterial, times_s = maps.arterial, maps.times_s
     lost = maps.motion.lost
     kept = series[~lost] if lost.any() else series
-    artery = arterial_quality(kept, arterial, times_s, spacing_mm)
+    artery = arterial_quality(kept, arterial, times_s)
     features = curve_features(arterial.aif_hu[:, None], times_s)
     arrival_s = float(features.arrival_s)
     tails = [
