@@ -16,7 +16,7 @@ import torch
 from scripts.workflow.memory import keep_freed_memory
 
 from ..provenance import ROOT, check_clean, command_line, commit, machine
-from . import deconvolution, inference, loading, normalisation, phantom, training
+from . import deconvolution, inference, normalisation, training
 from .measure import Found, Record, Settings, write_record
 from .page import rows_table, write_page
 
@@ -27,8 +27,6 @@ BENCHMARKS: dict[str, ModuleType] = {
     "inference": inference,
     "training": training,
     "deconvolution": deconvolution,
-    "loading": loading,
-    "phantom": phantom,
 }
 
 

@@ -74,14 +74,10 @@ def measure(settings: Settings) -> Found:
     ]
     large, notes = _large_rows(case, settings)
     sizes = [int(part * len(curves)) for part in (0.25, 0.5, 1.0)]
-    frames = [int(part * len(aif)) for part in (0.5, 0.75, 1.0)]
-    grown = [
-        growth("voxels", sizes, lambda n: estimates(curves[:n], aif), settings),
-        growth("frames", frames, lambda n: estimates(curves[:, :n], aif[:n]), settings),
-    ]
+    grown = growth("voxels", sizes, lambda n: estimates(curves[:n], aif), settings)
     count = f"{len(curves)} voxels, {float(maps.brain.float().mean()):.0%} of the grid, are estimated."
     floor = "oSVD multiplies once for each threshold of its search: 5 times the floor is wanted, 8 times at most."
-    return Found([*rows, *large], grown, [count, floor, *notes])
+    return Found([*rows, *large], [grown], [count, floor, *notes])
 
 
 def _spacing_mm(case: PhantomCase) -> tuple[float, float, float]:

@@ -57,13 +57,7 @@ class PlainOutputs(nn.Module):
 
 
 class Trainer:
-    """Steps through the same batches over and over, and keeps the losses.
-
-    Args:
-        outputs: what gives the losses what they compare.
-        loss: of outputs and targets.
-        batches: images and targets.
-    """
+    """Steps through the same batches (image, targets) over and over, and keeps the losses."""
 
     def __init__(self, outputs: nn.Module, loss: nn.Module, batches: Sequence[Batch]) -> None:
         self.outputs = outputs.train()
@@ -99,7 +93,7 @@ def measure(settings: Settings) -> Found:
         "processes.",
         f"The cache is that of {SCANS} scans with as many slices as the phantom draws, 5.3 on average.",
     ]
-    return Found(rows, _grown(batches[0], widths, settings), notes)
+    return Found(rows, [_grown(batches[0], widths, settings)], notes)
 
 
 def _config(folder: Path, pixels: int, widths: Sequence[int], settings: Settings) -> ConfigParser:
@@ -194,26 +188,15 @@ def _cache_row(parser: ConfigParser) -> Row:
     return Row(f"cache of {SCANS} cases", None, {"size": Figure(gigabytes, 3.0, unit="GB")})
 
 
-def _grown(batch: Batch, widths: Sequence[int], settings: Settings) -> list[Growth]:
-    """Against the widths and against the slices of a batch, at a quarter of the pixels."""
+def _grown(batch: Batch, widths: Sequence[int], settings: Settings) -> Growth:
+    """Against the slices of a batch, at a quarter of the pixels."""
     step = 1 if settings.quick else 2
     small = {key: value[..., ::step, ::step] if value.dim() == 4 else value for key, value in batch[1].items()}
-    image = batch[0][..., ::step, ::step]
+    network, loss = StrokeLesionNet(features=widths).to(settings.device), StrokeLesionLoss().to(settings.device)
 
-    def steps(features: Sequence[int], count: int) -> dict[str, Run]:
-        network = StrokeLesionNet(features=features).to(settings.device)
-        loss = StrokeLesionLoss().to(settings.device)
-        part = (image[:count], {name: target[:count] for name, target in small.items()})
-        return {
-            name: trainer.step for name, trainer in trainers(network, loss, [part]).items() if name in (PLAIN, HALF)
-        }
+    def steps(count: int) -> dict[str, Run]:
+        part = (batch[0][:count, ..., ::step, ::step], {name: target[:count] for name, target in small.items()})
+        ways = trainers(network, loss, [part])
+        return {name: ways[name].step for name in (PLAIN, HALF)}
 
-    def by_width(finest: int) -> dict[str, Run]:
-        return steps([width * finest // widths[0] for width in widths], len(image))
-
-    finest = [widths[0] // 2, widths[0], *([] if settings.quick else [2 * widths[0]])]
-    counts = [1, len(image)] if settings.quick else [1, 3, len(image)]
-    return [
-        growth("width of the finest level", finest, by_width, settings),
-        growth("slices of a batch", counts, lambda n: steps(widths, n), settings),
-    ]
+    return growth("slices of a batch", [1, 3, len(batch[0])], steps, settings)

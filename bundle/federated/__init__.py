@@ -202,7 +202,10 @@ def simulate(flare: Path, folder: Path, rounds: int) -> Path:
     logged([str(flare), str(Path(__file__).with_name("flare_job.py")), str(folder)], log)
     average = folder / "workspace" / "server" / "simulate_job" / "app_server" / "FL_global_model.pt"
     # The exit status is 0 also where the rounds were aborted.
-    if "Finished FedAvg." not in log.read_text(encoding="utf-8", errors="replace") or not average.is_file():
+    if (
+        f"Round {rounds - 1} finished." not in log.read_text(encoding="utf-8", errors="replace")
+        or not average.is_file()
+    ):
         raise OSError(f"FLARE's simulator did not finish its {rounds} rounds: see {log}")
     return average
 

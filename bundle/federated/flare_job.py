@@ -1,8 +1,8 @@
 """The federated training run as a job of NVIDIA FLARE's job API: exported, and run in its simulator.
 
 A script, which the Python of FLARE's environment runs with the bundle's folder on its path; it reads one JSON file.
-FLARE's own recipe for FedAvg runs a training script at the sites, where MONAI's executor runs `MonaiAlgo`: so the job
-is put together of the parts of the recipe.
+FLARE's own recipe for FedAvg runs a training script at the sites. MONAI's executor for `MonaiAlgo` is no script and
+answers in the form of FLARE's `ScatterAndGather`, so the job is put together of these parts.
 """
 
 import json
@@ -12,7 +12,9 @@ from typing import Any
 
 from monai.fl.client import MonaiAlgo
 from monai_nvflare.client_algo_executor import ClientAlgoExecutor
-from nvflare.app_common.workflows.fedavg import FedAvg
+from nvflare.app_common.aggregators.intime_accumulate_model_aggregator import InTimeAccumulateWeightedAggregator
+from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
+from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from nvflare.app_opt.pt.job_config.base_fed_job import BaseFedJob
 from nvflare.app_opt.pt.job_config.model import PTModel
 
@@ -40,7 +42,10 @@ def make_job(
     job = BaseFedJob(name="ctp_stroke_lesion", min_clients=len(sites), key_metric=metric)
     job.set_app_packages(["monai", "monai_nvflare"])  # installed everywhere: their files are not copied into the job
     persistor = job.to_server(PTModel(network, initial_ckpt=initial))["persistor_id"]
-    job.to_server(FedAvg(num_clients=len(sites), num_rounds=rounds, persistor_id=persistor))
+    average = job.to_server(InTimeAccumulateWeightedAggregator(expected_data_kind="WEIGHT_DIFF"), id="average")
+    generator = job.to_server(FullModelShareableGenerator(), id="weights")
+    parts = {"aggregator_id": average, "persistor_id": persistor, "shareable_generator_id": generator}
+    job.to_server(ScatterAndGather(min_clients=len(sites), num_rounds=rounds, train_task_name="train", **parts))
     for name, keys in sites.items():
         trainer = MonaiAlgo(local_epochs=local_epochs, train_kwargs=keys, eval_kwargs=keys, **algorithm)
         job.to(ClientAlgoExecutor("algorithm", key_metric=metric), name, tasks=["train"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -14,7 +13,7 @@ import torch
 from bundle import package
 from bundle.__main__ import main
 from scripts.networks import StrokeLesionNet
-from tests.bundle.copied_bundle import copy_bundle, edit_json
+from tests.bundle.copied_bundle import as_repository, copy_bundle, edit_json
 from tests.conftest import ROOT
 
 NAME = package.BUNDLE_NAME
@@ -30,12 +29,6 @@ def root(tmp_path):
     digest = hashlib.sha256(b"weights").hexdigest()
     edit_json(root / package.PROVENANCE, weights=provenance["weights"] | {"sha256": digest})
     return as_repository(root)
-
-
-def as_repository(root):
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
-        subprocess.run(["git", "-C", str(root), *command], env=os.environ | package.WHO, check=True)
-    return root
 
 
 def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):

@@ -78,12 +78,12 @@ def test_flare_writes_an_app_for_the_server_and_one_a_site(settings, tmp_path):
     assert persistor["model"] == settings["network"]
     assert persistor["source_ckpt_file_full_name"] == str(tmp_path / "initial.pt")
     (workflow,) = server["workflows"]
-    assert (workflow["args"]["num_clients"], workflow["args"]["num_rounds"]) == (3, 2)
+    assert (workflow["args"]["min_clients"], workflow["args"]["num_rounds"]) == (3, 2)
     for name in NAMES:
         client = json.loads(next(job.glob(f"app_{name}/config/*client.json")).read_text())
         (algorithm,) = (part["args"] for part in client["components"] if part["id"] == "algorithm")
         assert algorithm["train_kwargs"]["dataset_dir"] == str(tmp_path / "data" / name)
-        assert algorithm["config_train_filename"] == "configs/train.json"
+        assert algorithm["config_evaluate_filename"] == "configs/train.json"  # not the default of MonaiAlgo
     assert not list(job.rglob("custom/*"))  # nothing is copied: the bundle is at the site
 
 
