@@ -4,8 +4,10 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -73,14 +75,19 @@ def _git_archive(root: Path, path: Path) -> None:
     The bytes depend on nothing but what is tracked: times are fixed, and nothing is compressed, because
     implementations of deflate differ in their output. The weights would hardly shrink.
     """
-    changed = _git(root, "stash", "create")  # a commit, on no branch, of what is tracked as it is in the folder now
-    commit = _git(root, "commit-tree", "-m", BUNDLE_NAME, f"{changed or 'HEAD'}^{{tree}}")  # always the same of a tree
+    with tempfile.TemporaryDirectory() as folder:  # for an index of our own: that of the repository stays as it is
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        shutil.copy(root / _git(root, "rev-parse", "--git-path", "index"), index["GIT_INDEX_FILE"])
+        _git(root, "add", "--update", **index)
+        tree = _git(root, "write-tree", **index)
+    commit = _git(root, "commit-tree", "-m", BUNDLE_NAME, tree)  # on no branch; always the same of a tree
     _git(root, "archive", "--format=zip", "-0", f"--prefix={BUNDLE_NAME}/", f"--output={path}", commit, *PARTS)
 
 
-def _git(root: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str, **environment: str) -> str:
     command = ["git", "-C", str(root), *arguments]
-    found = subprocess.run(command, env={**os.environ, **GIT}, capture_output=True, text=True, check=False)
+    env = {**os.environ, **GIT, **environment}
+    found = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if found.returncode:
         raise ValueError(
             f"bundle '{root}': expected a git repository with {', '.join(PARTS)}, got {found.stderr.strip()}"
