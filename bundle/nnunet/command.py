@@ -7,21 +7,22 @@ What is done is not done again.
 import argparse
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scripts.io import atomic_path
-
-from ..experiments.command import EXPERIMENTS, shared_setting
-from ..experiments.figures import plot_table
+from ..data import PHANTOM, describe_data
+from ..experiments import EXPERIMENTS, shared_setting
 from ..experiments.outcome import Outcome, outcome_of
-from ..experiments.page import Provenance, csv_of
-from ..experiments.plan import plan_jobs
+from ..experiments.plan import Plan
 from ..experiments.published import PublishedRow, load_table
 from ..experiments.rows import Row, find_rows, select_rows
-from ..steps import PHANTOM, ROOT, command_line, describe_data
+from ..experiments.table_page import Provenance, csv_of
+from ..markdown import write_text
+from ..plots import plot_table
+from ..provenance import ROOT, check_clean, command_line, commit
 from .page import peer_page, peer_table
 from .peer import PREPARE, Peer
 
@@ -82,22 +83,26 @@ def run(args: argparse.Namespace) -> None:
     for name, least in (("epochs", 1), ("workers", 0)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             raise ValueError(f"{name}: expected at least {least}, got {getattr(args, name)}")
+    check_clean(args.pages, found := commit())
     everything = find_rows(EXPERIMENTS)
     rows = select_rows(everything, names=args.row)
     beside = [row for row in select_rows(everything, names=args.beside) if row not in rows]
     setting = shared_setting(args.runs, args.data, quick=args.quick)
-    jobs = plan_jobs([*rows, *beside], setting)
+    plan = Plan(everything, setting)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     peers, records = [], []
-    each = [Peer.of(jobs[row.key], setting, args.out, args.epochs) for row in rows]
+    each = [Peer.of(plan.contents[row.key], setting, args.out, args.epochs) for row in rows]
     for peer in {peer.folder: peer for peer in each}.values():  # rows may have the same inputs
         for configuration in args.configuration:
             record = peer.measure(configuration, args.nnunet, device, args.workers)
             peers.append(outcome_of_peer(configuration, peer, record))
             records.append(record)
-    ours = [outcome_of(row.key, PublishedRow(title(row)), [jobs[row.key]]) for row in (*rows, *beside)]
+    ours = [
+        replace(outcome_of(row, plan, PublishedRow(title(row)), asked=False), name=row.key) for row in (*rows, *beside)
+    ]
     provenance = Provenance(
         command=shown_command(args),
+        commit=found,
         data=describe_data(setting.dataset_dir),
         synthetic=(setting.dataset_dir / PHANTOM).is_file(),
     )
@@ -106,9 +111,8 @@ def run(args: argparse.Namespace) -> None:
     done = [outcome for outcome in (*peers, *ours) if outcome.state == "done"]
     plot_table(table, done, picture)
     page = peer_page(table, peers, ours, records, provenance, picture.relative_to(args.pages))
-    for suffix, text in ((".md", page), (".csv", csv_of(table, [*peers, *ours]))):
-        with atomic_path(args.pages / f"{table.name}{suffix}") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_text(args.pages / f"{table.name}.md", page)
+    write_text(args.pages / f"{table.name}.csv", csv_of(table, [*peers, *ours]))
     print(f"{len(done)} rows -> {args.pages / table.name}.md")
 
 

@@ -10,8 +10,8 @@ from scripts.metrics.strata import ANY_LESION
 
 from ..experiments.comparison import paired, wilcoxon_p
 from ..experiments.outcome import Outcome
-from ..experiments.page import Provenance, results_table, size_tables
 from ..experiments.published import Table, load_table
+from ..experiments.table_page import Provenance, results_table, size_tables
 from ..report import SYNTHETIC
 
 NNUNET_EPOCHS, NNUNET_BATCHES = 1000, 250

@@ -16,11 +16,13 @@ from tqdm import tqdm
 from scripts.io import read_nifti, write_json
 from scripts.metrics.handler import row_of, write_rows
 
-from ..experiments.plan import TEST, TRAIN, Job, Setting, digest_of
-from ..steps import PHANTOM, commit, machine
+from ..data import PHANTOM
+from ..experiments.plan import Setting
+from ..provenance import commit, digest_of, machine
 from .convert import DATASET, DATASET_ID, ENDING, RAW, RESULTS, write_dataset
 from .programs import FINGERPRINT, TRAINER, TRAINING, Cost, Programs
 
+Contents = tuple[Mapping[str, Any], Mapping[str, Any]]
 PREPARE = "prepare"
 PREPARED, RECORD, METRICS_FILE = "prepared.json", "record.json", "metrics.csv"
 
@@ -46,9 +48,9 @@ class Peer:
     out: Path
 
     @classmethod
-    def of(cls, job: Job, setting: Setting, out: Path, epochs: int | None = None) -> "Peer":
-        """The peer of a row's job, with its epochs or so many."""
-        train, test = (job.step(name).content for name in (TRAIN, TEST))
+    def of(cls, contents: Contents, setting: Setting, out: Path, epochs: int | None = None) -> "Peer":
+        """The peer of a row by the configs of its training and evaluation, with its epochs or so many."""
+        train, test = contents
         own = train["epochs"] * max(1, len(train["stages"]))
         return cls(setting, tuple(train["channels"]), epochs or own, train["seed"], test["min_lesion_ml"], out)
 
