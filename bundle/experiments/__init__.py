@@ -154,18 +154,22 @@ def run_plan(plan: Plan, rows: Sequence[Row], jobs: int, args: argparse.Namespac
         plan.steps[name]["expected"] = expected
     threads = max(1, (os.cpu_count() or 1) // jobs)
     write_json(folder / "plan.json", plan.as_config(rows, threads=threads, gpus=int(torch.cuda.is_available())))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("Snakefile"))]
-    command += ["--directory", str(folder), "--configfile", str(folder / "plan.json")]
-    command += ["--cores", str(jobs * threads), "--jobs", str(jobs), "--scheduler", "greedy", "--nolock"]
-    command += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params"]
-    command += ["--show-failed-logs", *args.snakemake]
     if not args.dry_run:
-        return subprocess.run(command, check=False).returncode
-    result = subprocess.run([*command, "--dry-run"], check=False, capture_output=True, text=True)
+        return subprocess.run(snakemake_command(folder, jobs, threads, args.snakemake), check=False).returncode
+    command = snakemake_command(folder, jobs, threads, [*args.snakemake, "--dry-run"])
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
     print(result.stdout + result.stderr)
     if minutes := [float(number) for number in re.findall(r", about ([0-9.]+) min", result.stdout + result.stderr)]:
         print(f"together about {sum(minutes) / 60 / jobs:.1f} h, {jobs} at a time")
     return result.returncode
+
+
+def snakemake_command(folder: Path, jobs: int, threads: int, options: Sequence[str] = ()) -> list[str]:
+    """The command that runs the plan in a folder, so many jobs at a time; the options come last and win."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("Snakefile"))]
+    command += ["--directory", str(folder), "--configfile", str(folder / "plan.json"), "--scheduler", "greedy"]
+    command += ["--cores", str(jobs * threads), "--jobs", str(jobs), "--keep-going", "--rerun-incomplete", "--nolock"]
+    return [*command, "--rerun-triggers", "mtime", "input", "params", "--show-failed-logs", *options]
 
 
 def remove_runs(folder: Path, names: Iterable[str]) -> None:

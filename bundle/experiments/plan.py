@@ -22,7 +22,7 @@ from .rows import Row
 
 TRAIN, TESTING, VALIDATION = "train", SECTIONS[2], SECTIONS[1]
 """The steps of a run: the training, and the evaluations of sections of the datalist."""
-DONE, MODEL, METRICS = "done.json", "model.pt", "metrics.csv"
+DONE, MODEL, METRICS, CHECKPOINTS = "done.json", f"{TRAIN}/model.pt", "metrics.csv", "checkpoints"
 DESCRIPTION = "description"
 """The key of an overlay that changes nothing."""
 
@@ -114,8 +114,8 @@ class Plan:
             run = row.key + suffix
             places = {"dataset_dir": str(self.setting.dataset_dir.absolute()), "datalist": str(datalist)}
             train = {**self._epochs(), **places, "resume": True}
-            folder = str(self.setting.folder / run / TRAIN)
-            train |= {"ckpt_dir": folder, "output_dir": folder}
+            folder = self.setting.folder / run / TRAIN
+            train |= {"ckpt_dir": str(folder / CHECKPOINTS), "output_dir": str(folder)}
             self.steps[f"{run}/{TRAIN}"] = self._step(
                 row, TRAIN, contents[0], train, [str(datalist)] * datalist.is_file()
             )

@@ -18,7 +18,7 @@ from scripts.io import atomic_path, write_json
 
 from ..provenance import commit, machine
 from ..run import run_workflow
-from .plan import DONE, MODEL, TRAIN
+from .plan import CHECKPOINTS, DONE, MODEL, TRAIN
 
 STARTED, LAST = "started.json", "last.pt"
 
@@ -35,7 +35,7 @@ def run_step(folder: Path, name: str, step: dict[str, Any]) -> None:
     if read_record(out / STARTED) != step["digests"]:
         shutil.rmtree(out, ignore_errors=True)
         write_json(out / STARTED, step["digests"])
-    resumed = training and (out / LAST).is_file()
+    resumed = training and (out / CHECKPOINTS / LAST).is_file()
     start = time.monotonic()
     with free_gpu():
         overlays = [Path(path) for path in step["overlays"]]
@@ -47,7 +47,7 @@ def run_step(folder: Path, name: str, step: dict[str, Any]) -> None:
         network = workflow.parser.get_parsed_content("network_def")
         record["parameters"] = sum(parameter.numel() for parameter in network.parameters())
         with atomic_path(out.parent / MODEL) as temporary:
-            shutil.copyfile(out / MODEL, temporary)
+            shutil.copyfile(out / CHECKPOINTS / Path(MODEL).name, temporary)
     write_json(out / DONE, record)
 
 

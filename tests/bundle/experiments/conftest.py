@@ -63,9 +63,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[
     def run_workflow(config: str, overlays: list[Path], *, tracking: str, run_name: str, **overrides: Any) -> Any:
         content = {key: value for path in overlays for key, value in json.loads(path.read_text()).items()} | overrides
         out = Path(content["output_dir"])
+        training = config == "train"
+        if training:
+            out = Path(content["ckpt_dir"])
         out.mkdir(parents=True, exist_ok=True)
         log.append(f"{run_name}{' resumed' * (out / 'last.pt').exists()} {content.get('epochs')}")
-        training = config == "train"
         if content.get("fail") == ("training" if training else content["section"]):
             if training:
                 (out / "last.pt").touch()

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
-from bundle.experiments.plan import Plan, Setting, Step
+from bundle.experiments.plan import MODEL, Plan, Setting, Step
 from bundle.experiments.rows import Row
 from bundle.run import config_files
 from scripts.networks import StrokeLesionNet
@@ -48,8 +48,8 @@ def test_the_ensemble_averages_the_probabilities_of_its_networks(row: Row, datas
     plan = Plan([row], Setting(dataset_dir, dataset_dir / "out", folds=2))
     for seed, run in enumerate(plan.runs["table5_small"]):
         torch.manual_seed(seed)
-        (plan.setting.folder / run).mkdir(parents=True)
-        torch.save(StrokeLesionNet(features=SMALL["features"]).state_dict(), plan.setting.folder / run / "model.pt")
+        (model := plan.setting.folder / run / MODEL).parent.mkdir(parents=True)
+        torch.save(StrokeLesionNet(features=SMALL["features"]).state_dict(), model)
     single = [evaluate(plan.steps[f"{run}/testing"])[0] for run in plan.runs["table5_small"]]
     together, rows = evaluate(plan.steps["table5_small_ensemble/testing"])
     assert set(together) == {"case_2", "case_3", "case_4"}

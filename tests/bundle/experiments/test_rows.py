@@ -128,10 +128,12 @@ def test_an_ensemble_loads_every_fold_once(overlay, tmp_path, setting):
     ]
     assert len({plan.steps[f"a_1_fold_{fold}/train"]["overrides"]["datalist"] for fold in (1, 2)}) == 2
     ensemble = plan.steps["a_1_ensemble/testing"]
-    assert {name for name in ensemble["inputs"] if name.endswith(".pt")} == {f"a_1_fold_{i}/model.pt" for i in (1, 2)}
+    assert {name for name in ensemble["inputs"] if name.endswith(".pt")} == {
+        f"a_1_fold_{i}/train/model.pt" for i in (1, 2)
+    }
     settings = ensemble["overrides"]
     loaded = {handler["load_path"]: handler["load_dict"] for handler in settings["handlers"] if "load_path" in handler}
-    models = [str(setting.folder / f"a_1_fold_{fold}" / "model.pt") for fold in (1, 2)]
+    models = [str(setting.folder / f"a_1_fold_{fold}" / "train" / "model.pt") for fold in (1, 2)]
     assert loaded == {model: {"model": f"@network_{index}"} for index, model in enumerate(models)}
     assert settings["evaluator"]["networks"] == ["@network_0", "@network_1"]
 

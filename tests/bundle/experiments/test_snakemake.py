@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle.experiments import remove_runs
+from bundle.experiments import remove_runs, snakemake_command
 from bundle.experiments.plan import Plan, Setting
 from bundle.experiments.rows import find_rows
 from scripts.io import write_json
-from tests.conftest import ROOT
 
 pytest.importorskip("snakemake", reason="the extra [experiments] is not installed")
 pytestmark = pytest.mark.slow
@@ -30,14 +29,14 @@ if content.get("fail"):
     sys.exit("the row's own fault")
 out = folder / name
 out.mkdir(parents=True, exist_ok=True)
-(out.parent / "model.pt" if out.name == "train" else out / "metrics.csv").touch()
+(out / ("model.pt" if out.name == "train" else "metrics.csv")).touch()
 (out / "done.json").write_text("{{}}")
 """
 
 
 @pytest.fixture
 def snakemake(data: Path, tmp_path: Path) -> Callable[..., tuple[list[str], int, str]]:
-    """A function that runs the plan of the rows and gives the steps that were called, the exit status and the output."""
+    """A function that runs the plan of the rows: the steps that were called, the exit status and the output."""
     program = tmp_path / "stand_in"
     program.write_text(STAND_IN)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -49,12 +48,8 @@ def snakemake(data: Path, tmp_path: Path) -> Callable[..., tuple[list[str], int,
         for step in plan.steps.values():
             step["expected"] = "about 1.5 min"
         write_json(folder / "plan.json", plan.as_config(rows, threads=1, gpus=0) | {"python": str(program)})
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "bundle" / "experiments" / "Snakefile")]
-        command += ["--directory", str(folder), "--configfile", str(folder / "plan.json"), "--cores", "2"]
-        command += ["--rerun-triggers", "mtime", "input", "params", "--nolock", "--keep-going", "--rerun-incomplete"]
-        result = subprocess.run(
-            [*command, "--scheduler", "greedy", *options], capture_output=True, text=True, check=False
-        )
+        command = snakemake_command(folder, 2, 1, options)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         calls = folder / "calls.txt"
         steps = sorted(calls.read_text().split()) if calls.exists() else []
         calls.unlink(missing_ok=True)
@@ -77,7 +72,8 @@ def test_what_changed_runs_again_and_a_dry_run_says_why(snakemake, overlay, monk
     overlay("table4_dice", seed=2, epochs=5)
     calls, _, text = snakemake("--dry-run")
     assert "Params have changed" in text
-    assert "table4_ce" not in text
+    assert "table4_dice: train" in text
+    assert "table4_ce: " not in text
     assert snakemake()[0] == everything[2:]
     monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of other code")
     assert snakemake()[0] == everything
@@ -92,7 +88,7 @@ def test_what_changed_runs_again_and_a_dry_run_says_why(snakemake, overlay, monk
 def test_a_failing_row_stops_no_other_and_folds_come_before_their_ensemble(snakemake, overlay):
     overlay("table4_ce", seed=1)
     overlay("table4_gd", fail=True)
-    calls, status, text = snakemake("--show-failed-logs", folds=2)
+    calls, status, text = snakemake(folds=2)
     done = [f"ce_fold_{fold}/{step}" for fold in (1, 2) for step in ("testing", "train", "validation")]
     failed = ["gd_fold_1/train", "gd_fold_2/train"]
     assert calls == [f"table4_{name}" for name in ("ce_ensemble/testing", *done, *failed)]
