@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from bundle.__main__ import main
-from bundle.experiments.command import EXPERIMENTS, shared_setting
-from bundle.experiments.plan import TEST, plan_jobs
-from bundle.experiments.records import METRICS_FILE, marker_of
+from bundle.experiments import EXPERIMENTS, shared_setting
+from bundle.experiments.plan import DONE, METRICS, Plan
 from bundle.experiments.rows import find_rows, select_rows
 from bundle.nnunet.peer import Peer, score
 from scripts.io import write_nifti
@@ -55,27 +54,29 @@ def test_nnunet_plans_trains_and_predicts_what_the_row_has(nnunet, programs, tmp
 def test_the_epochs_are_those_of_the_row(dataset_dir, tmp_path):
     rows = select_rows(find_rows(EXPERIMENTS), names=["table5_dwi_olh", "table5_dwi_olh_sequential"])
     setting = shared_setting(tmp_path, dataset_dir)
-    jobs = plan_jobs(rows, setting)
-    plain, staged = (Peer.of(jobs[row.key], setting, tmp_path) for row in rows)
+    contents = Plan(rows, setting).contents
+    plain, staged = (Peer.of(contents[row.key], setting, tmp_path) for row in rows)
     train = json.loads((ROOT / "configs" / "train.json").read_text())
     assert plain.epochs == train["epochs"]
-    assert staged.epochs == train["epochs"] * len(jobs[rows[1].key].steps[0].content["stages"])
+    assert staged.epochs == train["epochs"] * len(contents[rows[1].key][0]["stages"])
     assert plain.channels == tuple(train["channels"])
-    assert len({plain.folder, staged.folder, Peer.of(jobs[rows[0].key], setting, tmp_path, 2).folder}) == 3
+    assert len({plain.folder, staged.folder, Peer.of(contents[rows[0].key], setting, tmp_path, 2).folder}) == 3
 
 
 def test_the_page_has_nnunet_beside_the_row_that_was_run(nnunet, dataset_dir, tmp_path):
     setting = shared_setting(tmp_path / "runs", dataset_dir)
-    job = plan_jobs(select_rows(find_rows(EXPERIMENTS), names=["table5_fo"]), setting)["table5_fo"]
+    everything = find_rows(EXPERIMENTS)
+    plan = Plan(everything, setting)
     rows = metrics_of(np.array([0.25, 0.75, 0.0]))[:2]
     for row, name in zip(rows, ("case_3", "case_4"), strict=True):
         row["case"] = name
-    for step in job.steps:
-        marker = marker_of(job, step)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        record = {"digest": step.digest, "commit": "abc", "machine": "a machine", "seconds": 90, "parameters": 5000000}
-        marker.write_text(json.dumps(record))
-    (job.folder / TEST / METRICS_FILE).write_text(as_csv(rows))
+    (row_of_maps,) = select_rows(everything, names=["table5_fo"])
+    for name in plan.steps_of(row_of_maps):
+        done = setting.folder / name / DONE
+        done.parent.mkdir(parents=True, exist_ok=True)
+        record = {"digests": plan.steps[name]["digests"], "commit": "abc", "machine": "a machine", "seconds": 90}
+        done.write_text(json.dumps(record | {"parameters": 5000000}))
+        (done.parent / METRICS).write_text(as_csv(rows))
     assert nnunet("--epochs", "4") == 0
     page = (tmp_path / "pages" / "nnunet.md").read_text()
     assert re.search(r"\| nnU-Net 2d: CBF, CBV, MTT, Tmax \|.* \| 100\.00 ± 0\.00 \|.* \| 1\.23 \|", page)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..report import markdown_table
+from .. import markdown
 from .cases import ARTERIAL_SHARE, DELAY_S, MAPS, REGIONS
 from .movement import MOTION_DEG, MOTION_MM
 
@@ -33,20 +33,17 @@ _GROUPS: dict[str, Callable[[Mapping[str, str]], bool]] = {
 }
 
 
-def perfusion_page(rows: Rows, command: str, commit: str, machine: str, picture: str, table: str) -> str:
+def accuracy_page(rows: Rows, made_by: Sequence[str], picture: str) -> str:
     """Write the page.
 
     Args:
         rows: of the cases, as a table on disk holds them.
-        command: that made them.
-        commit: of the repository.
-        machine: in words.
+        made_by: command, commit, machine and table.
         picture: path of the picture, from the page.
-        table: path of the table, from the page.
     """
     done = [row for row in rows if not row.get("error")]
-    sections = [
-        "# Accuracy of the computed maps",
+    return markdown.page(
+        "Accuracy of the computed maps",
         f"Maps that `scripts.perfusion` computes from the 4D series alone, beside the true ones of {len(rows)} phantom "
         "cases with noise of 3 HU: a patient, a scanner, an injection and a stroke of their own each. The data are "
         "synthetic: the numbers say how well the computation undoes noise, sampling and partial volume, not what it "
@@ -73,9 +70,8 @@ def perfusion_page(rows: Rows, command: str, commit: str, machine: str, picture:
         "## Motion",
         _motion(done),
         "## How this was made",
-        f"- command: `{command}`\n- commit: `{commit}`\n- machine: {machine}\n- every case: [`{table}`]({table})",
-    ]
-    return "\n\n".join(filter(None, sections)) + "\n"
+        markdown.bullets(made_by),
+    )
 
 
 def _column(rows: Rows, name: str) -> NDArray[np.float64]:
@@ -108,7 +104,7 @@ def _agreement(rows: Rows) -> str:
         title = f"Tmax > {DELAY_S:g} s, Dice ({len(dice)} cases)"
         reached = f"{(dice >= _WANTED_DICE).mean():.0%}"
         body.append([title, _spread(dice), f"{dice.min():.2f}", f"{_WANTED_DICE:.2f}", reached])
-    return markdown_table(["", "median (quartiles)", "worst", "wanted", "cases that reach it"], body)
+    return markdown.table(["", "median (quartiles)", "worst", "wanted", "cases that reach it"], body)
 
 
 def _delayed_volumes(rows: Rows) -> str:
@@ -148,7 +144,7 @@ def _reading(rows: Rows) -> str:
         f"{DELAY_S:g} s and a flow below 30 % of the other side's normal tissue. The core errs by "
         f"{np.mean(cores[:, 1] - cores[:, 0]):+.1f} ml in the mean, of {np.mean(cores[:, 0]):.1f} ml. Where the true "
         f"maps have the number, the computed ones withhold {' and '.join(withheld)}.",
-        markdown_table(["", "cases", "mean", "median (quartiles)", "wanted", "cases that reach it"], body),
+        markdown.table(["", "cases", "mean", "median (quartiles)", "wanted", "cases that reach it"], body),
     ]
     inside = {name: _column(rows, f"{name} within sd") for name in ("cbf", "tmax")}
     if any(len(values) for values in inside.values()):
@@ -180,7 +176,7 @@ def _groups(rows: Rows) -> str:
         if some:
             body.append([f"{title} ({len(some)})", *(_spread(_column(some, column)) for column in columns)])
     header = ["", *(f"{_TITLES[name]}, correlation in {REGIONS[0]}" for name in MAPS), f"Dice of Tmax > {DELAY_S:g} s"]
-    return markdown_table([*header, "process time (s)"], body)
+    return markdown.table([*header, "process time (s)"], body)
 
 
 def _arterial(rows: Rows, done: Rows) -> str:
