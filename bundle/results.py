@@ -17,7 +17,7 @@ from .data import PHANTOM, describe_data, ensure_data, load_cases
 from .markdown import write_text
 from .plots import plot_results
 from .provenance import DOCS, ROOT, check_clean, commit, machine
-from .results_page import Method, Provenance, results_page
+from .results_page import EMPTY_MASKS, SYNTHETIC, Method, results_page
 from .run import WEIGHTS, check_weights, run_workflow
 
 HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
@@ -57,25 +57,29 @@ def run(args: argparse.Namespace) -> None:
     rows = threshold_rows(rules, load_cases(args.dataset_dir, datalist, SECTIONS[2]))
     methods += [Method(title, rows[title]) for title in rules]
     check_same_cases(methods)
-    provenance = Provenance(
-        commit=found,
-        machine=machine(),
-        weights_sha256=hashlib.sha256(args.ckpt_path.read_bytes()).hexdigest(),
-        data=describe_data(args.dataset_dir),
-        chosen=str(chosen),
-        chosen_dice=chosen_dice,
-        oracle=str(oracle),
-        synthetic=(args.dataset_dir / PHANTOM).is_file(),
+    data = describe_data(args.dataset_dir)
+    synthetic = SYNTHETIC * (args.dataset_dir / PHANTOM).is_file()
+    introduction = (
+        f"Measured on the {len(methods[0].rows)} test cases of {data}, on which neither the weights were trained nor a "
+        "threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
+        f"case.{synthetic}\n\nThe *chosen threshold*, {chosen}, has the highest mean Dice on training cases; the "
+        f"*oracle threshold*, {oracle}, has the highest on these test cases themselves."
     )
+    sha256 = hashlib.sha256(args.ckpt_path.read_bytes()).hexdigest()
+    made_by = [
+        "command: `python -m bundle results`",
+        f"commit: `{found}`; weights: `models/model.pt`, SHA-256 `{sha256}`",
+        f"machine: {machine()}",
+        f"data: {data}",
+        "the threshold was chosen among those of `scripts.metrics.threshold_grid` by its mean Dice, "
+        f"{chosen_dice:.3f}, on the section `training`; everything else was measured on `testing`",
+        f"thresholds drop components below 1 ml; {EMPTY_MASKS}",
+    ]
     picture = args.out.parent / "images" / "results.png"
     plot_results(methods, picture)
     remarks = args.out.with_suffix("") / REMARKS
-    page = results_page(
-        methods,
-        provenance,
-        picture.relative_to(args.out.parent),
-        remarks.read_text(encoding="utf-8") if remarks.is_file() else "",
-    )
+    said = remarks.read_text(encoding="utf-8") if remarks.is_file() else ""
+    page = results_page(methods, introduction, made_by, picture.relative_to(args.out.parent), said)
     write_text(args.out, page)
     print(f"{len(methods[0].rows)} cases -> {args.out}, {picture}")
 

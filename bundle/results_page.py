@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from scripts.metrics import STRATA, by_stratum, summarise
-from scripts.metrics.strata import ALL, ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
+from scripts.metrics.strata import ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
 from . import markdown
 
@@ -51,47 +51,21 @@ class Method:
     rows: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What the numbers come from.
-
-    Attributes:
-        commit: of the repository.
-        machine: in words.
-        weights_sha256: of the evaluated weights.
-        data: the data set, in words.
-        chosen: that threshold.
-        chosen_dice: its mean Dice there.
-        oracle: the threshold that is best on the test cases.
-        synthetic: whether the test cases are.
-    """
-
-    commit: str
-    machine: str
-    weights_sha256: str
-    data: str
-    chosen: str
-    chosen_dice: float
-    oracle: str
-    synthetic: bool
-
-
-def results_page(methods: Sequence[Method], provenance: Provenance, picture: PurePath, remarks: str = "") -> str:
+def results_page(
+    methods: Sequence[Method], introduction: str, made_by: Sequence[str], picture: PurePath, remarks: str = ""
+) -> str:
     """The whole page in Markdown.
 
     Args:
         methods: the network first, the threshold chosen on training cases second.
-        provenance: what the numbers come from.
+        introduction: what was measured on what.
+        made_by: command, commit, machine, data and rules.
         picture: path of the plots, relative to the page.
         remarks: what a person says of these and other results, in Markdown.
     """
     counts = {stratum: len(rows) for stratum, rows in by_stratum(methods[0].rows).items()}
     parts = [
-        f"Measured on the {counts[ALL]} test cases of {provenance.data}, on which neither the weights were trained nor "
-        "a threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
-        f"case.{SYNTHETIC if provenance.synthetic else ''}",
-        f"The *chosen threshold*, {provenance.chosen}, has the highest mean Dice on training cases; the "
-        f"*oracle threshold*, {provenance.oracle}, has the highest on these test cases themselves.",
+        introduction,
         difference_line(methods[0], methods[1]),
         f"![predicted and true volumes, their differences, and Dice by lesion size]({picture.as_posix()})",
     ]
@@ -100,7 +74,7 @@ def results_page(methods: Sequence[Method], provenance: Provenance, picture: Pur
             table = lesion_free_table(methods) if stratum == LESION_FREE else metrics_table(methods, stratum, COLUMNS)
             plural = "s" * (counts[stratum] != 1)
             parts += [f"## {stratum.capitalize()}: {counts[stratum]} case{plural}", table]
-    parts += ["## Pseudo-DWI", synthesis_table(methods[0]), "## How this was made", _how_made(provenance)]
+    parts += ["## Pseudo-DWI", synthesis_table(methods[0]), "## How this was made", markdown.bullets(made_by)]
     return markdown.page("Results", *parts, remarks.strip())
 
 
@@ -155,20 +129,6 @@ def synthesis_table(network: Method) -> str:
     ]
     header = ["", *(title for title, _ in SYNTHESIS_COLUMNS.values())]
     return markdown.table(header, body) + '\n\n"Local" is the lesion dilated by 10 pixels in the slice.'
-
-
-def _how_made(provenance: Provenance) -> str:
-    return markdown.bullets(
-        [
-            "command: `python -m bundle results`",
-            f"commit: `{provenance.commit}`; weights: `models/model.pt`, SHA-256 `{provenance.weights_sha256}`",
-            f"machine: {provenance.machine}",
-            f"data: {provenance.data}",
-            "the threshold was chosen among those of `scripts.metrics.threshold_grid` by its mean Dice, "
-            f"{provenance.chosen_dice:.3f}, on the section `training`; everything else was measured on `testing`",
-            f"thresholds drop components below 1 ml; {EMPTY_MASKS}",
-        ]
-    )
 
 
 def mean_sd(values: Mapping[str, Any], digits: int) -> str:

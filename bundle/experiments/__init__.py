@@ -89,10 +89,10 @@ def run(args: argparse.Namespace) -> None:
     with locked(setting.folder):
         plan = Plan(everything, setting)
         status = run_plan(plan, rows, jobs, args)
-    if args.dry_run:
-        return
-    write_pages(plan, everything, rows, args)
-    failed = [row.key for row in rows if not is_done(row, plan)]
+    failed = []
+    if not args.dry_run:
+        write_pages(plan, everything, rows, args)
+        failed = [row.key for row in rows if not is_done(row, plan)]
     if failed:
         raise ChildProcessError(f"{len(failed)} rows failed: {', '.join(failed)}; the logs are in {setting.folder}")
     if status:

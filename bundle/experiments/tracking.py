@@ -17,7 +17,7 @@ NOW_AND_THEN = "$lambda engine, iteration: iteration % 20 == 1"
 
 
 def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
-    """Make the store `<out>/mlflow.db`, or that of `MLFLOW_TRACKING_URI`, and its experiments before several processes write to it.
+    """Make the experiments before several processes write to them, in `<out>/mlflow.db` or `MLFLOW_TRACKING_URI`.
 
     Args:
         out: folder of the store, and of what it keeps of the runs.
