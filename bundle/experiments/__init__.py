@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     with locked(setting.folder):
         plan = Plan(everything, setting)
         status = run_plan(plan, rows, jobs, args)
-    failed = []
+    failed: list[str] = []
     if not args.dry_run:
         write_pages(plan, everything, rows, args)
         failed = [row.key for row in rows if not is_done(row, plan)]
