@@ -17,8 +17,8 @@ from scripts.metrics.strata import ANY_LESION, LARGE, MEDIUM, SMALL
 from ..data import DATALIST, PHANTOM, describe_data, ensure_data
 from ..markdown import bullets, page, write_text
 from ..provenance import ROOT, check_clean, command_line, commit, machine
-from ..report import COLUMNS, SYNTHETIC, Method, metrics_table
 from ..results import check_same_cases, read_rows
+from ..results_page import COLUMNS, SYNTHETIC, Method, metrics_table
 from .peer import Peer, Record
 
 HELP = "train nnU-Net on the same cases and inputs, next to our metrics; write docs/results/nnunet.md"
