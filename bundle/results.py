@@ -10,23 +10,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from scripts.io import SECTIONS, atomic_path
+from scripts.io import SECTIONS
 from scripts.metrics import CLINICAL_RULES, METRICS, ThresholdRule, best_rule, case_metrics
 
+from .data import PHANTOM, describe_data, ensure_data, load_cases
+from .markdown import write_text
 from .plots import plot_results
-from .report import Method, Provenance, results_page
-from .steps import (
-    PHANTOM,
-    ROOT,
-    WEIGHTS,
-    check_weights,
-    commit,
-    describe_data,
-    ensure_data,
-    load_cases,
-    machine,
-    run_workflow,
-)
+from .provenance import DOCS, ROOT, check_clean, commit, machine
+from .results_page import EMPTY_MASKS, SYNTHETIC, Method, results_page
+from .run import WEIGHTS, check_weights, run_workflow
 
 HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
 
@@ -48,12 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt-path", type=Path, default=WEIGHTS, help="weights to evaluate")
     parser.add_argument("--eval-dir", type=Path, default=ROOT / "eval" / "results", help="folder for metrics.csv")
     parser.add_argument("--metrics", type=Path, help="take this metrics.csv in the place of a new evaluation")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md", help="default: docs/results.md")
+    parser.add_argument("--out", type=Path, default=DOCS / "results.md", help="default: docs/results.md")
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, compare, and write the page with its picture."""
     check_weights(args.ckpt_path)
+    check_clean(args.out, found := commit())
     datalist = ensure_data(args.dataset_dir, COUNTS, SEED)
     methods = [Method("this bundle", network_rows(args))]
     training = load_cases(args.dataset_dir, datalist, SECTIONS[0])
@@ -64,27 +57,30 @@ def run(args: argparse.Namespace) -> None:
     rows = threshold_rows(rules, load_cases(args.dataset_dir, datalist, SECTIONS[2]))
     methods += [Method(title, rows[title]) for title in rules]
     check_same_cases(methods)
-    provenance = Provenance(
-        commit=commit(),
-        machine=machine(),
-        weights_sha256=hashlib.sha256(args.ckpt_path.read_bytes()).hexdigest(),
-        data=describe_data(args.dataset_dir),
-        chosen=str(chosen),
-        chosen_dice=chosen_dice,
-        oracle=str(oracle),
-        synthetic=(args.dataset_dir / PHANTOM).is_file(),
+    data = describe_data(args.dataset_dir)
+    synthetic = SYNTHETIC * (args.dataset_dir / PHANTOM).is_file()
+    introduction = (
+        f"Measured on the {len(methods[0].rows)} test cases of {data}, on which neither the weights were trained nor a "
+        "threshold chosen, save the oracle's. Tables give mean ± standard deviation over cases, on the grid of each "
+        f"case.{synthetic}\n\nThe *chosen threshold*, {chosen}, has the highest mean Dice on training cases; the "
+        f"*oracle threshold*, {oracle}, has the highest on these test cases themselves."
     )
+    sha256 = hashlib.sha256(args.ckpt_path.read_bytes()).hexdigest()
+    made_by = [
+        "command: `python -m bundle results`",
+        f"commit: `{found}`; weights: `models/model.pt`, SHA-256 `{sha256}`",
+        f"machine: {machine()}",
+        f"data: {data}",
+        "the threshold was chosen among those of `scripts.metrics.threshold_grid` by its mean Dice, "
+        f"{chosen_dice:.3f}, on the section `training`; everything else was measured on `testing`",
+        f"thresholds drop components below 1 ml; {EMPTY_MASKS}",
+    ]
     picture = args.out.parent / "images" / "results.png"
     plot_results(methods, picture)
     remarks = args.out.with_suffix("") / REMARKS
-    page = results_page(
-        methods,
-        provenance,
-        picture.relative_to(args.out.parent),
-        remarks.read_text(encoding="utf-8") if remarks.is_file() else "",
-    )
-    with atomic_path(args.out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    said = remarks.read_text(encoding="utf-8") if remarks.is_file() else ""
+    page = results_page(methods, introduction, made_by, picture.relative_to(args.out.parent), said)
+    write_text(args.out, page)
     print(f"{len(methods[0].rows)} cases -> {args.out}, {picture}")
 
 
@@ -92,12 +88,9 @@ def network_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of the network: those of a file, or of a new evaluation."""
     if args.metrics is not None:
         return read_rows(args.metrics)
-    run_workflow(
-        "evaluate",
-        dataset_dir=str(args.dataset_dir),
-        output_dir=str(args.eval_dir),
-        ckpt_path=str(args.ckpt_path),
-    )
+    places = {"dataset_dir": args.dataset_dir, "output_dir": args.eval_dir, "ckpt_path": args.ckpt_path}
+    overrides: dict[str, Any] = {key: str(path) for key, path in places.items()}
+    run_workflow("evaluate", **overrides)
     return read_rows(args.eval_dir / "metrics.csv")
 
 

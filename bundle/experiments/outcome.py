@@ -7,9 +7,13 @@ from typing import Any
 from scripts.metrics import by_stratum
 from scripts.metrics.strata import ANY_LESION
 
-from .plan import HELD_OUT, TEST, TRAIN, Job
+from ..results import read_rows
+from .plan import DONE, METRICS, TESTING, VALIDATION, Plan
 from .published import PublishedRow
-from .records import cases_of, record_of
+from .rows import Row
+from .run_step import read_record
+
+Cases = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -19,23 +23,23 @@ class Outcome:
     Attributes:
         name: of the row within its table.
         published: the paper's row, whose title it has.
-        state: "done", "failed" or "not run".
+        state: "done", "failed", "not run", or "other code" for one made by other code, config or data than today's.
         cases: what each case scored; of a cross-validation, every case by the network that did not see it.
         folds: what the test cases scored with the network of each fold.
         ensemble: what they scored with all of them.
         seconds: that the processes took, of all folds together.
         parameters: of the network.
         settings: the merged config of the training.
-        commits: of the repository when the processes ended.
+        commits: of the repository when the processes ended, of which only the code is that of today.
         machines: that they ran on.
     """
 
     name: str
     published: PublishedRow
     state: str
-    cases: Sequence[Mapping[str, Any]] = ()
-    folds: Sequence[Sequence[Mapping[str, Any]]] = ()
-    ensemble: Sequence[Mapping[str, Any]] = ()
+    cases: Cases = ()
+    folds: Sequence[Cases] = ()
+    ensemble: Cases = ()
     seconds: float = 0.0
     parameters: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,32 +52,42 @@ class Outcome:
         return by_stratum(self.cases)[ANY_LESION]
 
 
-def outcome_of(
-    name: str, published: PublishedRow, jobs: Sequence[Job], ensemble: Job | None = None, *, failed: bool = False
-) -> Outcome:
-    """Gather what the jobs of a row left.
+def is_done(row: Row, plan: Plan) -> bool:
+    """Whether all steps of a row are done with today's code, config and data."""
+    return all(record.get("digests") == plan.steps[name]["digests"] for name, record in _records(row, plan).items())
+
+
+def _records(row: Row, plan: Plan) -> dict[str, dict[str, Any]]:
+    return {name: read_record(plan.setting.folder / name / DONE) for name in plan.steps_of(row)}
+
+
+def outcome_of(row: Row, plan: Plan, published: PublishedRow, *, asked: bool = True) -> Outcome:
+    """Gather what the runs of a row left.
 
     Args:
-        name: of the row within its table.
+        row: of a table.
+        plan: what it would be today.
         published: the paper's row.
-        jobs: its only job, or that of each fold.
-        ensemble: that of the folds' networks together.
-        failed: whether one of its processes ended with an error.
+        asked: whether it was to be run, so that it has failed where it is not done.
     """
-    scored = [cases_of(job, HELD_OUT if len(jobs) > 1 else TEST) for job in jobs]
-    if any(cases is None for cases in scored):
-        return Outcome(name, published, "failed" if failed else "not run")
-    records = [record_of(job, step) for job in jobs for step in job.steps]
+    records = _records(row, plan)
+    if not is_done(row, plan):
+        return Outcome(row.name, published, "failed" if asked else "other code" if all(records.values()) else "not run")
+
+    def cases(run: str, section: str = TESTING) -> Cases:
+        return read_rows(plan.setting.folder / run / section / METRICS)
+
+    runs, crossed = plan.runs[row.key], bool(plan.setting.folds)
     return Outcome(
-        name=name,
+        name=row.name,
         published=published,
         state="done",
-        cases=[case for cases in scored for case in cases or ()],
-        folds=[cases_of(job, TEST) or [] for job in jobs] if len(jobs) > 1 else [],
-        ensemble=(cases_of(ensemble, TEST) or []) if ensemble is not None else [],
-        seconds=sum(record.get("seconds", 0.0) for record in records),
-        parameters=next((record["parameters"] for record in records if "parameters" in record), 0),
-        settings=jobs[0].step(TRAIN).content,
-        commits=frozenset(record["commit"] for record in records if "commit" in record),
-        machines=frozenset(record["machine"] for record in records if "machine" in record),
+        cases=[case for run in runs for case in cases(run, VALIDATION if crossed else TESTING)],
+        folds=[cases(run) for run in runs] if crossed else [],
+        ensemble=cases(plan.ensembles[row.key]) if crossed else [],
+        seconds=sum(record["seconds"] for record in records.values()),
+        parameters=next(record["parameters"] for record in records.values() if "parameters" in record),
+        settings=plan.contents[row.key][0],
+        commits=frozenset(record["commit"] for record in records.values()),
+        machines=frozenset(record["machine"] for record in records.values()),
     )

@@ -1,68 +1,32 @@
-"""From rows to jobs: what is trained and evaluated, in which folder, and what tells whether it is done."""
+"""What the Snakefile runs: the steps of every row, with the digests of what decides their results."""
 
-import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from monai.bundle import ConfigParser
 
-from scripts.io import SECTIONS
+from scripts.io import SECTIONS, load_datalist
+from scripts.io.case import FILE_KEYS
 
-from ..steps import PHANTOM, ROOT
+from ..data import DATALIST, PHANTOM
+from ..provenance import ROOT, code_digest, digest_of
+from ..run import config_files
+from .ensemble import ensemble_overlay
+from .folds import fold_datalists
 from .rows import Row
 
-TRAIN, TEST, HELD_OUT = "train", "test", "held_out"
-"""The steps of a job: the training, and the evaluations of the sections testing and, for folds, validation."""
-MODEL, LAST = "model.pt", "last.pt"
+TRAIN, TESTING, VALIDATION = "train", SECTIONS[2], SECTIONS[1]
+"""The steps of a run: the training, and the evaluations of sections of the datalist."""
+DONE, MODEL, METRICS, CHECKPOINTS = "done.json", f"{TRAIN}/model.pt", "metrics.csv", "checkpoints"
 DESCRIPTION = "description"
 """The key of an overlay that changes nothing."""
 
-
-class Step(NamedTuple):
-    """One process of a job.
-
-    Attributes:
-        name: `TRAIN`, `TEST` or `HELD_OUT`; also of its folder within the job's.
-        configs: the config files, each over those before it.
-        settings: keys of the config that go over them, such as where things lie.
-        content: all that changes a result: the configs merged, without where things lie.
-        digest: of the content, the data and the steps before.
-    """
-
-    name: str
-    configs: tuple[Path, ...]
-    settings: Mapping[str, Any]
-    content: Mapping[str, Any]
-    digest: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """The steps of a row, or of all rows with the same settings, in their order.
-
-    Attributes:
-        name: of the first such row.
-        table: of that row.
-        folder: for everything that it writes.
-        steps: the training, where there is one, and the evaluations.
-    """
-
-    name: str
-    table: str
-    folder: Path
-    steps: tuple[Step, ...]
-
-    def step(self, name: str) -> Step:
-        """The step of a name."""
-        return next(step for step in self.steps if step.name == name)
-
-    @property
-    def model(self) -> Path:
-        """The weights with the best validation."""
-        return self.folder / TRAIN / MODEL
+Step = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,133 +35,142 @@ class Setting:
 
     Attributes:
         dataset_dir: folder of the cases.
-        datalist: their sections.
-        out: folder for the runs.
-        base: overlays under those of the rows.
+        folder: for the runs, where Snakemake works.
+        overlays: under those of the rows.
         epochs: of every training, or of each of its stages; None leaves them to the configs.
-        held_out: whether the validation cases are scored too, as cross-validation does.
-        suffix: of the folders' names, such as that of a fold.
+        folds: of the cross-validation; 0 without one.
     """
 
     dataset_dir: Path
-    datalist: Path
-    out: Path
-    base: tuple[Path, ...] = ()
+    folder: Path
+    overlays: tuple[Path, ...] = ()
     epochs: int | None = None
-    held_out: bool = False
-    suffix: str = ""
+    folds: int = 0
+
+    @property
+    def datalist(self) -> Path:
+        """The sections of the data set."""
+        return self.dataset_dir.absolute() / DATALIST
 
 
-def plan_jobs(rows: Iterable[Row], setting: Setting) -> dict[str, Job]:
-    """The job of each row, by the row's key; rows whose overlays differ in their description alone share one.
+class Plan:
+    """The steps of some rows; rows that differ in their description alone share one run.
+
+    Args:
+        rows: all that there are, so that those shared do not depend on which are wanted.
+        setting: what they have in common.
+
+    Attributes:
+        steps: by `<run>/<step>`, what `run_step` needs: configs, overrides, inputs and digests.
+        runs: by the row's key, the names of its runs: one, or that of each fold.
+        ensembles: by the row's key, the name of the run of all folds together.
+        contents: by the row's key, the merged configs of its training and of its evaluation.
 
     Raises:
         ValueError: an overlay cannot be merged into the configs.
     """
-    data = fingerprint(setting)
-    jobs: dict[str, Job] = {}
-    by_digest: dict[str, Job] = {}
-    for row in rows:
-        try:
-            job = _job_of(row, setting, data)
-        except ValueError as error:
-            raise ValueError(f"experiment '{row.overlay}': expected an overlay of the configs, got {error}") from error
-        jobs[row.key] = by_digest.setdefault(job.steps[-1].digest, job)
-    return jobs
+
+    def __init__(self, rows: Iterable[Row], setting: Setting) -> None:
+        self.setting = setting
+        self.code = code_digest()
+        self.steps: dict[str, Step] = {}
+        self.runs: dict[str, list[str]] = {}
+        self.ensembles: dict[str, str] = {}
+        self.contents: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self.data = data_digest(setting.datalist)
+        lists = {"": setting.datalist}
+        if setting.folds:
+            paths = fold_datalists(setting.datalist, setting.dataset_dir, setting.folds, setting.folder)
+            lists = {f"_fold_{index}": path for index, path in enumerate(paths, start=1)}
+        shared: dict[str, Row] = {}
+        for row in rows:
+            try:
+                contents = self._content(TRAIN, row), self._content("evaluate", row)
+            except ValueError as error:
+                path = row.overlays[-1]
+                raise ValueError(f"experiment '{path}': expected an overlay of the configs, got {error}") from error
+            first = shared.setdefault(digest_of(contents), row)
+            if first is row:
+                self._add(row, contents, lists)
+            self.contents[row.key] = contents
+            self.runs[row.key] = [first.key + suffix for suffix in lists]
+            if setting.folds:
+                self.ensembles[row.key] = f"{first.key}_ensemble"
+
+    def steps_of(self, row: Row) -> list[str]:
+        """The names of the steps that a row consists of."""
+        runs = {*self.runs[row.key], self.ensembles.get(row.key)}
+        return [name for name in self.steps if name.split("/")[0] in runs]
+
+    def as_config(self, wanted: Sequence[Row], **others: Any) -> dict[str, Any]:
+        """The config of the Snakefile, which runs the rows that are wanted."""
+        steps = dict.fromkeys(name for row in wanted for name in self.steps_of(row))
+        common = {"root": str(ROOT), "python": sys.executable, "folder": str(self.setting.folder)}
+        return {**common, "wanted": [f"{name}/{DONE}" for name in steps], "steps": self.steps, **others}
+
+    def _add(self, row: Row, contents: Sequence[Mapping[str, Any]], lists: Mapping[str, Path]) -> None:
+        sections = (TESTING, VALIDATION) if self.setting.folds else (TESTING,)
+        for suffix, datalist in lists.items():
+            run = row.key + suffix
+            places = {"dataset_dir": str(self.setting.dataset_dir.absolute()), "datalist": str(datalist)}
+            train = {**self._epochs(), **places, "resume": True}
+            folder = self.setting.folder / run / TRAIN
+            train |= {"ckpt_dir": str(folder / CHECKPOINTS), "output_dir": str(folder)}
+            self.steps[f"{run}/{TRAIN}"] = self._step(
+                row, TRAIN, contents[0], train, [str(datalist)] * datalist.is_file()
+            )
+            for section in sections:
+                evaluate = places | {"section": section, "ckpt_path": str(self.setting.folder / run / MODEL)}
+                evaluate["output_dir"] = str(self.setting.folder / run / section)
+                both = [*contents, section]
+                step = self._step(row, "evaluate", both, evaluate, [f"{run}/{TRAIN}/{DONE}", f"{run}/{MODEL}"])
+                self.steps[f"{run}/{section}"] = step
+        if self.setting.folds:
+            runs = [row.key + suffix for suffix in lists]
+            models = [self.setting.folder / run / MODEL for run in runs]
+            last = self.steps[f"{runs[-1]}/{TESTING}"]["overrides"]
+            overlay = ensemble_overlay(contents[1], models) | {key: last[key] for key in (*places, "section")}
+            overlay["output_dir"] = str(self.setting.folder / f"{row.key}_ensemble" / TESTING)
+            inputs = [f"{run}/{part}" for run in runs for part in (f"{TRAIN}/{DONE}", MODEL)]
+            step = self._step(row, "evaluate", [*contents, self.setting.folds], overlay, inputs)
+            self.steps[f"{row.key}_ensemble/{TESTING}"] = step
+
+    def _step(self, row: Row, config: str, content: Any, overrides: Mapping[str, Any], inputs: Sequence[str]) -> Step:
+        return {
+            "table": row.table,
+            "config": config,
+            "overlays": [str(path) for path in self._overlays(row)],
+            "overrides": dict(overrides),
+            "inputs": list(inputs),
+            "digests": {"code": self.code, "config": digest_of(content), "data": self.data},
+        }
+
+    def _overlays(self, row: Row) -> list[Path]:
+        return [*(path.absolute() for path in self.setting.overlays), *row.overlays]
+
+    def _epochs(self) -> dict[str, int]:
+        return {} if self.setting.epochs is None else {"epochs": self.setting.epochs}
+
+    def _content(self, name: str, row: Row) -> dict[str, Any]:
+        """The configs as MONAI merges them, without what changes no result."""
+        files = [str(path) for path in (*config_files(name), *self._overlays(row))]
+        content = ConfigParser.load_config_files(files) | (self._epochs() if name == TRAIN else {})
+        return {key: value for key, value in content.items() if key != DESCRIPTION}
 
 
-def fingerprint(setting: Setting) -> str:
-    """What tells one data set from another: its place, its datalist and, of a phantom, how it was made."""
-    marker = setting.dataset_dir / PHANTOM
+def data_digest(datalist: Path) -> str:
+    """What tells one data set from another: its datalist, how a phantom was made, and the sizes of its files."""
+    if not datalist.is_file():
+        return "not made yet"
+    marker = datalist.with_name(PHANTOM)
     made = marker.read_text(encoding="utf-8") if marker.is_file() else ""
-    return digest_of([str(setting.dataset_dir.resolve()), setting.datalist.read_text(encoding="utf-8"), made])
-
-
-def digest_of(content: Any) -> str:
-    """The first twelve digits of the SHA-256 of what JSON makes of the content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _job_of(row: Row, setting: Setting, data: str) -> Job:
-    epochs = {} if setting.epochs is None else {"epochs": setting.epochs}
-    places = {"dataset_dir": str(setting.dataset_dir.absolute()), "datalist": str(setting.datalist.absolute())}
-    configs = _configs("train", row, setting)
-    content = _merged(configs) | epochs
-    digest = digest_of([data, content])
-    name = row.key + setting.suffix
-    folder = _folder(setting.out, name, digest)
-    settings = {**epochs, **places, "resume": True}
-    settings |= {key: str(folder / TRAIN) for key in ("ckpt_dir", "output_dir")}
-    steps = [Step(TRAIN, configs, settings, content, digest)]
-    configs = _configs("evaluate", row, setting)
-    content = _merged(configs)
-    for step, section in [(TEST, SECTIONS[2]), (HELD_OUT, SECTIONS[1])][: 1 + setting.held_out]:
-        settings = {**places, "section": section, "ckpt_path": str(folder / TRAIN / MODEL)}
-        settings["output_dir"] = str(folder / step)
-        digest = digest_of([digest, content, section])
-        steps.append(Step(step, configs, settings, content, digest))
-    return Job(name, row.table, folder, tuple(steps))
-
-
-def ensemble_job(row: Row, folds: Sequence[Job], setting: Setting) -> Job:
-    """The evaluation of the networks of all folds together: their probabilities are averaged.
-
-    MONAI's `EnsembleEvaluator` runs the networks and its `MeanEnsembled` averages their lesion probabilities and, where
-    they have one, their pseudo-DWI; everything else is as in the evaluation of one network.
-    """
-    test = folds[0].step(TEST)
-    content = test.content
-    split, *others = content["postprocessing"]["transforms"]
-    keys, images = ([f"{key}_{index}" for index in range(len(folds))] for key in ("pred", "pseudo_dwi"))
-    overlay: dict[str, Any] = {}
-    for index in range(len(folds)):
-        overlay[f"network_def_{index}"] = "%network_def"
-        overlay[f"network_{index}"] = f"$@network_def_{index}.to(@device)"
-    networks = [f"@network_{index}" for index in range(len(folds))]
-    overlay["evaluator"] = {key: value for key, value in content["evaluator"].items() if key != "network"} | {
-        "_target_": "EnsembleEvaluator",
-        "networks": networks,
-        "pred_keys": keys,
-    }
-    overlay["postprocessing"] = content["postprocessing"] | {
-        "transforms": [
-            *({**split, "keys": key, "pseudo_dwi_key": image} for key, image in zip(keys, images, strict=True)),
-            {"_target_": "MeanEnsembled", "keys": keys, "output_key": "pred"},
-            {
-                "_target_": "Ensembled",  # MeanEnsembled does not let keys be missing
-                "keys": images,
-                "ensemble": {"_target_": "MeanEnsemble"},
-                "output_key": "pseudo_dwi",
-                "allow_missing_keys": True,
-            },
-            *others,
-        ]
-    }
-    loader = next(handler for handler in content["handlers"] if handler["_target_"].endswith("CheckpointLoader"))
-    overlay["handlers"] = [
-        *(
-            {**loader, "load_path": str(fold.model), "load_dict": {"model": network}}
-            for fold, network in zip(folds, networks, strict=True)
-        ),
-        *(handler for handler in content["handlers"] if handler is not loader),
+    sections = json.loads(datalist.read_text(encoding="utf-8"))
+    cases = [
+        case
+        for section in SECTIONS
+        if section in sections
+        for case in load_datalist(datalist, section, datalist.parent, check=False)
     ]
-    digest = digest_of([[fold.steps[-1].digest for fold in folds], "mean of the probabilities"])
-    folder = _folder(setting.out, f"{row.key}_ensemble", digest)
-    overlay |= {key: test.settings[key] for key in ("dataset_dir", "datalist", "section")}
-    overlay["output_dir"] = str(folder / TEST)
-    return Job(f"{row.key}_ensemble", row.table, folder, (Step(TEST, test.configs, overlay, content, digest),))
-
-
-def _configs(name: str, row: Row, setting: Setting) -> tuple[Path, ...]:
-    return (ROOT / "configs" / f"{name}.json", *(path.absolute() for path in setting.base), row.overlay.absolute())
-
-
-def _merged(configs: Sequence[Path]) -> dict[str, Any]:
-    """The configs as MONAI merges them."""
-    content = ConfigParser.load_config_files([str(path) for path in configs])
-    return {key: value for key, value in content.items() if key != DESCRIPTION}
-
-
-def _folder(out: Path, name: str, digest: str) -> Path:
-    """The folder of what has this digest, whatever row made it first."""
-    return next(iter(sorted((out / "runs").glob(f"*-{digest}"))), out / "runs" / f"{name}-{digest}")
+    files = [Path(case[key]) for case in cases for key in sorted(FILE_KEYS) if key in case]
+    sizes = {os.path.relpath(file, datalist.parent): file.stat().st_size for file in files if file.is_file()}
+    return digest_of([sections, made, sizes])

@@ -1,4 +1,4 @@
-"""The rows that there are: one overlay in `configs/experiments` each, named by table and row."""
+"""The rows that there are: one overlay in `configs/experiments` each, named by table and row, over the table's base."""
 
 import re
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ class Row(NamedTuple):
     Attributes:
         table: for example `table5` or `song2019`.
         name: of the row within its table, for example `dwi_olh`.
-        overlay: its config.
+        overlays: the configs that make it: `<table>.json`, if there is one, and `<table>_<row>.json`.
     """
 
     table: str
     name: str
-    overlay: Path
+    overlays: tuple[Path, ...]
 
     @property
     def key(self) -> str:
-        """Table and row, as the overlay is named."""
-        return self.overlay.stem
+        """Table and row."""
+        return f"{self.table}_{self.name}"
 
 
 def find_rows(folder: Path) -> list[Row]:
@@ -30,14 +30,19 @@ def find_rows(folder: Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: the folder holds none.
-        ValueError: the name of a file has no table or no row.
+        ValueError: a file is neither an overlay of a row nor the base of a table that has rows.
     """
+    files = sorted(folder.absolute().glob("*.json"))
     rows = []
-    for overlay in sorted(folder.glob("*.json")):
-        parts = re.fullmatch(r"([^_]+)_(.+)", overlay.stem)
-        if parts is None:
-            raise ValueError(f"experiments '{overlay}': expected a name <table>_<row>.json")
-        rows.append(Row(parts[1], parts[2], overlay))
+    for overlay in files:
+        if parts := re.fullmatch(r"([^_]+)_(.+)", overlay.stem):
+            base = folder.absolute() / f"{parts[1]}.json"
+            rows.append(Row(parts[1], parts[2], (base, overlay) if base in files else (overlay,)))
+    used = {overlay for row in rows for overlay in row.overlays}
+    for file in files:
+        if file not in used:
+            expected = f"a name <table>_<row>.json, or rows {file.stem}_<row>.json"
+            raise ValueError(f"experiments '{file}': expected {expected}")
     if not rows:
         raise FileNotFoundError(f"experiments '{folder}': expected overlays <table>_<row>.json, got none")
     return rows

@@ -1,5 +1,6 @@
 """One local MLflow store for all runs."""
 
+import os
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +17,7 @@ NOW_AND_THEN = "$lambda engine, iteration: iteration % 20 == 1"
 
 
 def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
-    """Make the store `<out>/mlflow.db` and its experiments before several processes write to it.
+    """Make the experiments before several processes write to them, in `<out>/mlflow.db` or `MLFLOW_TRACKING_URI`.
 
     Args:
         out: folder of the store, and of what it keeps of the runs.
@@ -34,7 +35,7 @@ def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
     settings: dict[str, Any] = deepcopy(DEFAULT_MLFLOW_SETTINGS)
     settings["configs"]["trainer"]["iteration_log"] = NOW_AND_THEN
     write_json(out / SETTINGS, settings)
-    uri = path_to_sqlite_uri(str((out / "mlflow.db").absolute()))
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or path_to_sqlite_uri(str((out / "mlflow.db").absolute()))
     client = mlflow.MlflowClient(uri)
     for name in sorted(set(experiments)):
         if client.get_experiment_by_name(name) is None:

@@ -1,9 +1,11 @@
-"""nnU-Net on the cases and the inputs of a row: prepared, trained, run on the test cases and scored as the row is."""
+"""nnU-Net prepared, trained, run on the test cases and scored as ours, by its programs in an environment of its own."""
 
 import json
+import os
 import shutil
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,117 +16,131 @@ from monai.transforms import RemoveSmallObjects
 from tqdm import tqdm
 
 from scripts.io import read_nifti, write_json
-from scripts.metrics.handler import row_of, write_rows
+from scripts.metrics.handler import row_of
 
-from ..experiments.plan import TEST, TRAIN, Job, Setting, digest_of
-from ..steps import PHANTOM, commit, machine
-from .convert import DATASET, DATASET_ID, ENDING, RAW, RESULTS, write_dataset
-from .programs import FINGERPRINT, TRAINER, TRAINING, Cost, Programs
+from ..data import PHANTOM
+from ..provenance import digest_of
+from .convert import DATASET, DATASET_ID, ENDING, PREPROCESSED, RAW, RESULTS, write_dataset
 
-PREPARE = "prepare"
-PREPARED, RECORD, METRICS_FILE = "prepared.json", "record.json", "metrics.csv"
+TRAINER, TRAINERS = "SameSlicesTrainer", Path(__file__).with_name("trainers")
+FINGERPRINT = Path(__file__).with_name("fingerprint.py")
+PREPARED, RECORD = "prepared.json", "record.json"
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """What nnU-Net gets, all of it from a row.
+    """What nnU-Net gets.
 
     Attributes:
-        setting: the data.
+        datalist: the cases.
+        dataset_dir: where they are.
         channels: keys of the config that become channels.
         epochs: over the training cases.
-        seed: of the training.
+        seed: of the training run.
         min_lesion_ml: smaller components of the prediction are dropped.
         out: folder of all runs.
     """
 
-    setting: Setting
+    datalist: Path
+    dataset_dir: Path
     channels: tuple[str, ...]
     epochs: int
     seed: int
     min_lesion_ml: float
     out: Path
 
-    @classmethod
-    def of(cls, job: Job, setting: Setting, out: Path, epochs: int | None = None) -> "Peer":
-        """The peer of a row's job, with its epochs or so many."""
-        train, test = (job.step(name).content for name in (TRAIN, TEST))
-        own = train["epochs"] * max(1, len(train["stages"]))
-        return cls(setting, tuple(train["channels"]), epochs or own, train["seed"], test["min_lesion_ml"], out)
-
     @property
     def folder(self) -> Path:
         """Where it is prepared and trained: another one where anything of it differs."""
-        data = self.setting.dataset_dir
+        made = self.dataset_dir / PHANTOM
         # A phantom is what it was made as, wherever it lies: it need not be trained on again where it was copied to.
-        place = (data / PHANTOM).read_text(encoding="utf-8") if (data / PHANTOM).is_file() else str(data.resolve())
-        datalist = self.setting.datalist.read_text(encoding="utf-8")
-        digest = digest_of([place, datalist, self.channels, self.epochs, self.seed])
-        return self.out / f"{'_'.join(self.channels)}-{digest}"
+        place = made.read_text(encoding="utf-8") if made.is_file() else str(self.dataset_dir.resolve())
+        digest = digest_of([place, self.datalist.read_text(encoding="utf-8"), self.channels, self.epochs, self.seed])
+        return self.out.absolute() / f"{'_'.join(self.channels)}-{digest}"
 
-    def measure(self, configuration: str, programs: Path, device: str, workers: int = 0) -> Mapping[str, Any]:
+    def measure(self, configuration: str, programs: Path, device: str, workers: int = 0) -> Record:
         """Train a configuration and score it on the test cases; what is done is not done again.
 
         Args:
             configuration: `2d` or `3d_fullres`.
             programs: folder of nnU-Net's programs.
             device: `cpu` or `cuda`.
-            workers: see :class:`Programs`.
+            workers: processes that augment next to the training; with 0, and a seed, a run on a CPU can be repeated.
 
         Returns:
-            `cases`, the rows of the metrics; `training`, what the trainer wrote; `costs` of each step; `commit` and
-            `machine`.
+            `cases`, the rows of the metrics; `training`, what the trainer wrote; `seconds` of each step.
+
+        Raises:
+            FileNotFoundError: the programs are not there.
+            ChildProcessError: one of them failed.
         """
-        folder = self.folder / configuration
-        if not (folder / RECORD).is_file():
-            nnunet = Programs(programs, self.folder, workers)
-            costs = {PREPARE: self._prepare(nnunet), **self._train(nnunet, configuration, device)}
+        if not (programs / "nnUNetv2_train").is_file():
+            raise FileNotFoundError(f"nnunet '{programs}': expected nnU-Net's programs (make env-nnunet), got none")
+        record, predictions = self.folder / configuration / RECORD, self.folder / configuration / "predictions"
+        if not record.is_file():
+            seconds = self._prepare(programs) | self._train(programs, configuration, device, workers)
             weights = self.folder / RESULTS / DATASET / f"{TRAINER}__nnUNetPlans__{configuration}" / "fold_0"
             training = json.loads((weights / "training.json").read_text(encoding="utf-8"))
-            write_json(
-                folder / RECORD, {"training": training, "costs": costs, "commit": commit(), "machine": machine()}
-            )
-        rows = score(folder / "predictions", self.folder / RAW / DATASET / "labelsTs", self.min_lesion_ml)
-        write_rows(folder / METRICS_FILE, rows)
-        return {"cases": rows, **json.loads((folder / RECORD).read_text(encoding="utf-8"))}
+            write_json(record, {"training": training, "seconds": seconds})
+        cases = score(predictions, self.folder / RAW / DATASET / "labelsTs", self.min_lesion_ml)
+        return {"cases": cases, **json.loads(record.read_text(encoding="utf-8"))}
 
-    def _prepare(self, nnunet: Programs) -> Cost:
+    def _prepare(self, programs: Path) -> dict[str, float]:
         """Write the data set and let nnU-Net plan, once for all configurations."""
         marker = self.folder / PREPARED
-        if marker.is_file():
-            return Cost(*json.loads(marker.read_text(encoding="utf-8")))
-        shutil.rmtree(self.folder, ignore_errors=True)
-        start, cpu_start = time.monotonic(), time.process_time()
-        write_dataset(
-            self.folder,
-            self.setting.datalist,
-            self.setting.dataset_dir,
-            self.channels,
-            epochs=self.epochs,
-            seed=self.seed,
-        )
-        cpu_seconds = time.process_time() - cpu_start
-        cpu_seconds += nnunet.run("fingerprint", "python", FINGERPRINT, DATASET_ID).cpu_seconds
-        cpu_seconds += nnunet.run("plan", "nnUNetv2_plan_experiment", "-d", DATASET_ID).cpu_seconds
-        cost = Cost(round(time.monotonic() - start, 1), round(cpu_seconds, 1))
-        write_json(marker, list(cost))
-        return cost
+        if not marker.is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            given = (self.folder, self.datalist, self.dataset_dir, self.channels)
+            seconds = {"convert": timed(lambda: write_dataset(*given, epochs=self.epochs, seed=self.seed))}
+            seconds["fingerprint"] = self._run(programs / "python", FINGERPRINT, DATASET_ID)
+            seconds["plan"] = self._run(programs / "nnUNetv2_plan_experiment", "-d", DATASET_ID)
+            write_json(marker, seconds)
+        return json.loads(marker.read_text(encoding="utf-8"))
 
-    def _train(self, nnunet: Programs, configuration: str, device: str) -> dict[str, Cost]:
+    def _train(self, programs: Path, configuration: str, device: str, workers: int) -> dict[str, float]:
         """Preprocess, train and predict."""
-        dataset, predictions = self.folder / RAW / DATASET, self.folder / configuration / "predictions"
-        shutil.rmtree(predictions, ignore_errors=True)
-        own = ("-tr", TRAINER, "-device", device)
+        images, masks = self.folder / RAW / DATASET / "imagesTs", self.folder / configuration / "predictions"
+        shutil.rmtree(masks, ignore_errors=True)
+        data, own = ("-d", DATASET_ID, "-c", configuration), ("-tr", TRAINER, "-device", device)
+        one = ("-npp", 1, "-nps", 1, "--disable_progress_bar")
+        train = (DATASET_ID, configuration, 0, *own)
         return {
-            "preprocess": nnunet.run(
-                "preprocess", "nnUNetv2_preprocess", "-d", DATASET_ID, "-c", configuration, "-np", 1
-            ),
-            TRAINING: nnunet.run(TRAINING, "nnUNetv2_train", DATASET_ID, configuration, 0, *own),
-            "predict": nnunet.run(
-                "predict", "nnUNetv2_predict", "-d", DATASET_ID, "-c", configuration, "-f", 0, *own,
-                "-i", dataset / "imagesTs", "-o", predictions, "-npp", 1, "-nps", 1, "--disable_progress_bar",
-            ),
-        }  # fmt: skip
+            "preprocess": self._run(programs / "nnUNetv2_preprocess", *data, "-np", 1),
+            "train": self._run(programs / "nnUNetv2_train", *train, workers=workers),
+            "predict": self._run(programs / "nnUNetv2_predict", *data, "-f", 0, *own, "-i", images, "-o", masks, *one),
+        }
+
+    def _run(self, program: Path, *arguments: Any, workers: int = 1) -> float:
+        """Run a program, with its log in `<folder>/<program>.log`; returns its seconds."""
+        log = self.folder / f"{program.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            **{f"nnUNet_{name}": str(self.folder / name) for name in (RAW, PREPROCESSED, RESULTS)},
+            "nnUNet_extTrainer": str(TRAINERS),
+            "nnUNet_n_proc_DA": str(workers),  # the planning takes this for a number of threads, which 0 is not
+            "nnUNet_def_n_proc": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        command = [str(program.absolute()), *map(str, arguments)]
+
+        def call() -> None:
+            with log.open("a", encoding="utf-8") as stream:
+                found = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False)
+            if found.returncode:
+                last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+                message = f"{program.name}: exit status {found.returncode}; {log} ends with"
+                raise ChildProcessError("\n".join([message, *last]))
+
+        return timed(call)
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of a call by the clock."""
+    start_s = time.monotonic()
+    call()
+    return round(time.monotonic() - start_s, 1)
 
 
 def score(predictions: Path, labels: Path, min_lesion_ml: float) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ cases are written as they come, so that `--resume` goes on where a run stopped.
 
 import argparse
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -17,12 +18,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from scripts.io import atomic_path
-
-from ..steps import ROOT, commit, machine
-from .cases import NOISE_HU, evaluate_seed
-from .page import perfusion_page
-from .picture import draw_truth
+from ..markdown import write_text
+from ..provenance import DOCS, check_clean, commit, machine
+from .accuracy_page import accuracy_page
+from .cases import NOISE_HU, draw_truth, evaluate_seed
 from .robustness import evaluate_case
 from .robustness_page import robustness_page
 
@@ -46,23 +45,22 @@ def run(args: argparse.Namespace) -> None:
     cases = (20 if args.robustness else 100) if args.cases is None else args.cases
     if cases < 1 or args.workers < 1:
         raise ValueError(f"expected --cases and --workers of at least 1, got {cases} and {args.workers}")
-    code = commit()  # before the table, which the repository holds, is written
     name = "perfusion_robustness.md" if args.robustness else "perfusion.md"
-    out: Path = args.out or ROOT / "docs" / "results" / name
+    out: Path = args.out or DOCS / "results" / name
+    check_clean(out, found := commit())
     table = out.with_suffix(".csv")
+    options = "--robustness" if args.robustness else f"--motion-cases {args.motion_cases}"
+    made_by = [f"command: `python -m bundle perfusion --cases {cases} {options}`", f"commit: `{found}`"]
+    made_by += [f"machine: {machine()}", f"every case: [`{table.name}`]({table.name})"]
     if args.robustness:
         collect(table, evaluate_case, cases, args.workers, args.resume)
-        command = f"python -m bundle perfusion --robustness --cases {cases}"
-        page = robustness_page(read_table(table), command, code, machine(), table.name)
+        page = robustness_page(read_table(table), made_by)
     else:
-        evaluate = partial(_evaluate, motion_cases=args.motion_cases)
-        collect(table, evaluate, cases, args.workers, args.resume)
+        collect(table, partial(_evaluate, motion_cases=args.motion_cases), cases, args.workers, args.resume)
         picture = out.parent.parent / "images" / "perfusion.png"
         draw_truth(PICTURE_SEED, NOISE_HU, picture)
-        command = f"python -m bundle perfusion --cases {cases} --motion-cases {args.motion_cases}"
-        page = perfusion_page(read_table(table), command, code, machine(), f"../images/{picture.name}", table.name)
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        page = accuracy_page(read_table(table), made_by, f"../images/{picture.name}")
+    write_text(out, page)
     print(f"{cases} cases -> {out}, {table}")
 
 
@@ -106,7 +104,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of the cases, atomically; a cell that a row lacks stays empty."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())

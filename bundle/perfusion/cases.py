@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor
 from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps, read_maps
 from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.masked_grid import Spacing
+from scripts.perfusion.panel import MAPS as WINDOWS
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
 
+from ..plots import plot_maps
 from .movement import moved
 
 MAPS = ("cbf", "cbv", "tmax")
@@ -189,3 +192,16 @@ def motion_effect(examination: Examination, still: PerfusionVolumes, seed: int) 
         change = (maps.cbf - still.cbf)[still.tissue].abs().mean()
         row[name] = round(float(change), 3)
     return row
+
+
+def draw_truth(seed: int, noise_hu: float, out: Path) -> None:
+    """Draw the slice of a seed with the most delayed tissue: each map true, computed, and one against the other."""
+    case, series, dt_s, spacing_mm = examine(seed, noise_hu)
+    found, truth = perfusion_maps(series, dt_s, spacing_mm), case.truth
+    index = int((truth["brain"] & (truth["tmax"] > DELAY_S)).sum(axis=(0, 1)).argmax())
+    pairs = [
+        (title, unit, top, truth[name], getattr(found, name).numpy())
+        for name, title, unit, top in WINDOWS
+        if name in MAPS
+    ]
+    plot_maps(pairs, index, truth["brain"], true_tissue(case), out)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ..report import markdown_table
+from .. import markdown
 from .cases import DELAY_S, NOISE_HU
 from .robustness import ALLOWED_ML, ALLOWED_SHARE, MOST_SLICES, ONE_SLICE, OUTCOMES, VARIANTS
 
@@ -13,37 +13,33 @@ _TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 _TITLES[ONE_SLICE] = "the slice with most delay, alone"
 
 
-def robustness_page(rows: Rows, command: str, commit: str, machine: str, table: str) -> str:
+def robustness_page(rows: Rows, made_by: Sequence[str]) -> str:
     """Write the page.
 
     Args:
         rows: of the cases and variants, as a table on disk holds them.
-        command: that made them.
-        commit: of the repository.
-        machine: in words.
-        table: path of the table, from the page.
+        made_by: command, commit, machine and table.
     """
     bases = [row for row in rows if row["variant"] == "base"]
     changed = [row for row in rows if row["variant"] != "base"]
     silent = [row for row in changed if row["outcome"] == "silent"]
-    sections = [
-        "# Robustness of core and hypoperfusion",
+    return markdown.page(
+        "Robustness of core and hypoperfusion",
         f"Volumes of the core and of Tmax > {DELAY_S:g} s of {len(bases)} phantom cases (noise of {NOISE_HU:g} HU, at "
         f"most {MOST_SLICES} slices) and of the same patients scanned otherwise. A volume is within the limits if it "
         f"differs from the base by at most {ALLOWED_SHARE:.0%} or {ALLOWED_ML:g} ml, whichever is more. The single "
         "slice is compared with the same slice of the base.",
         f"**{len(silent)} of {len(changed)}** comparisons are silently wrong (wanted: 0).",
         _counts(changed),
-        "\n".join(f"- {name}: {meaning}" for name, meaning in OUTCOMES.items()),
+        markdown.bullets(f"{name}: {meaning}" for name, meaning in OUTCOMES.items()),
         _refused(bases),
         "## New warnings of what is not within the limits",
         _warnings(changed),
         "## Silent changes",
         _silent(silent),
         "## How this was made",
-        f"- command: `{command}`\n- commit: `{commit}`\n- machine: {machine}\n- every case: [`{table}`]({table})",
-    ]
-    return "\n\n".join(filter(None, sections)) + "\n"
+        markdown.bullets(made_by),
+    )
 
 
 def _counts(rows: Rows) -> str:
@@ -53,7 +49,7 @@ def _counts(rows: Rows) -> str:
         body.append([title, *(str(counts[outcome]) for outcome in OUTCOMES)])
     total = Counter(row["outcome"] for row in rows)
     body.append(["all", *(str(total[outcome]) for outcome in OUTCOMES)])
-    return markdown_table(["", *OUTCOMES], body)
+    return markdown.table(["", *OUTCOMES], body)
 
 
 def _refused(bases: Rows) -> str:
@@ -68,7 +64,7 @@ def _warnings(rows: Rows) -> str:
         counts = Counter(warning for row in warned for warning in row["new_warnings"].split())
         if counts:
             body.append([title, ", ".join(f"{warning} ({count})" for warning, count in counts.most_common())])
-    return markdown_table(["", "warnings (cases)"], body) if body else "None."
+    return markdown.table(["", "warnings (cases)"], body) if body else "None."
 
 
 def _silent(rows: Rows) -> str:
@@ -76,9 +72,8 @@ def _silent(rows: Rows) -> str:
         [
             row["seed"],
             _TITLES[row["variant"]],
-            f"{row['base_core_ml']} → {row['core_ml']}",
-            f"{row['base_delayed_ml']} → {row['delayed_ml']}",
+            *(f"{row['base_' + key]} → {row[key]}" for key in ("core_ml", "delayed_ml")),
         ]
         for row in rows
     ]
-    return markdown_table(["seed", "", "core (ml)", f"Tmax > {DELAY_S:g} s (ml)"], body) if body else "None."
+    return markdown.table(["seed", "", "core (ml)", f"Tmax > {DELAY_S:g} s (ml)"], body) if body else "None."

@@ -1,30 +1,23 @@
 """Check a bundle as the MONAI model zoo does, and for what its pages ask besides; no check is left out.
 
-Nothing is asked of the network unless `--online` is given.
+Nothing is asked of the internet unless `--online` is given.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from ..steps import ROOT
-from . import files, model_card, requirements, version
+from ..provenance import ROOT
+from . import checks
 from .probe import run_probe
 
 HELP = "check the bundle as the model zoo's CI does"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a check.
-
-    Attributes:
-        name: of the check.
-        passed: whether it did.
-        detail: what was found, or what is wrong.
-    """
+class Outcome(NamedTuple):
+    """The name of a check, whether it passed, and what was found or is wrong."""
 
     name: str
     passed: bool
@@ -39,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a line for each check.
-
-    Raises:
-        ValueError: one failed.
-    """
+    """Print a line for each check; raise a ValueError where one failed."""
     failed = []
     for outcome in verify(args.bundle_dir, online=args.online, model_info=args.model_info):
         print(f"{'ok' if outcome.passed else 'FAILED':8}{outcome.name:26}{outcome.detail}", flush=True)
@@ -66,21 +55,17 @@ def verify(root: Path, *, online: bool = False, model_info: Path | None = None) 
     root = root.resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"bundle_dir '{root}': expected a bundle, got no folder")
-    checks: dict[str, Callable[[Path], str]] = {
-        "required files": files.check_required,
-        "preferred files": files.check_preferred,
-        "config names": files.check_config_names,
-        "config keys": files.check_config_keys,
-        "file sizes": files.check_sizes,
-        "JSON format": files.check_json_format,
-        "version": partial(version.check_version, model_info=model_info),
-        "model card": model_card.check_model_card,
-        "data licence": model_card.check_data_license,
-        "requirements": requirements.check_pins,
+    each: dict[str, Callable[[Path], str]] = {
+        "required files": checks.check_required,
+        "config names": checks.check_config_names,
+        "file sizes": checks.check_sizes,
+        "JSON format": checks.check_json_format,
+        "version": partial(checks.check_version, model_info=model_info),
+        "model card": checks.check_model_card,
+        "requirements": checks.check_pins,
+        **({"package index": checks.check_index} if online else {}),
     }
-    if online:
-        checks["package index"] = requirements.check_index
-    for name, check in checks.items():
+    for name, check in each.items():
         try:
             yield Outcome(name, True, check(root))
         except (ValueError, OSError) as error:  # a json.JSONDecodeError is a ValueError

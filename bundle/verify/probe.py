@@ -60,8 +60,10 @@ def probe(root: Path, folder: Path, *, online: bool) -> dict[str, str]:
     def check_properties() -> None:
         overrides = {"dataset_dir": str(write_data(folder)), "output_dir": str(folder), "ckpt_dir": str(folder)}
         for name, workflow_type in WORKFLOWS.items():
+            files = [root / "configs" / f"{each}.json" for each in ("train", name)]
+            alone = "network_def" in ConfigParser.load_config_file(str(files[1]))  # else it lies over the training's
             workflow = ConfigWorkflow(
-                config_file=str(root / "configs" / f"{name}.json"),
+                config_file=[str(file) for file in files[alone:]],
                 meta_file=str(metadata),
                 logging_file=str(root / "configs" / "logging.conf"),
                 workflow_type=workflow_type,

@@ -5,12 +5,14 @@ call, and rectifies what it convolved while it is still at hand. PyTorch's eleme
 every value to float32 and round it again, which takes four times as long as a maximum needs.
 """
 
+from functools import cache
 from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-_mkldnn = torch.ops.mkldnn  # the operators that torch.compile takes for frozen weights
+_mkldnn = torch.ops.mkldnn  # private operators, which torch.compile takes for frozen weights: see `_can_pack`
 
 
 class PackedConvolution(nn.Module):
@@ -56,9 +58,25 @@ def is_packable(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
         and module.weight.dtype == torch.bfloat16
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)
-        and torch.backends.mkldnn.is_available()
-        and bool(_mkldnn._is_mkldnn_bf16_supported())
+        and _can_pack()
     )
+
+
+@cache
+def _can_pack() -> bool:
+    """Whether oneDNN's operators are there, convolve in bfloat16, and take the arguments that they are given here.
+
+    They are private to PyTorch: where a version of it lacks or changes them, its own layers are run.
+    """
+    try:
+        if not (torch.backends.mkldnn.is_available() and _mkldnn._is_mkldnn_bf16_supported()):
+            return False
+        for layer in (nn.Conv2d, nn.ConvTranspose2d):
+            convolution = skip_init(layer, 1, 1, 1, dtype=torch.bfloat16)  # draws no random weights
+            PackedConvolution(convolution, rectified=True)(torch.zeros(1, 1, 2, 2))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
 
 
 class SignReLU(nn.Module):

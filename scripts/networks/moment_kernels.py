@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 _aten = torch.ops.aten
+_KERNELS = ("batch_norm_update_stats", "native_batch_norm", "native_batch_norm_backward")
 _PART_BYTES = 2**17  # of what is read and written several times: it stays in the cache, and costs more than a call does
+
+
+def kernels_exist() -> bool:
+    """Whether this version of PyTorch has the kernels, which are not part of its documented interface."""
+    return all(hasattr(_aten, name) for name in _KERNELS)
 
 
 def _statistics_dtype(x: Tensor) -> torch.dtype:

@@ -15,7 +15,13 @@ import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
-from .moment_kernels import instance_affine, instance_gradient_sums, instance_input_gradient, instance_moments
+from .moment_kernels import (
+    instance_affine,
+    instance_gradient_sums,
+    instance_input_gradient,
+    instance_moments,
+    kernels_exist,
+)
 
 
 def batch_moments(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +246,10 @@ class SwitchableNorm2d(nn.Module):
 def _fused_applies(x: Tensor) -> bool:
     """Whether the kernels take ``x``, which MONAI's subclass would not survive, and nothing traces the operations."""
     return (
-        type(x) is Tensor and x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        and kernels_exist()
     )
 
 

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             overwrite=options.overwrite,
             progress=True,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     cases = [case for name in SECTIONS for case in sections[name]]
     if options.preview:

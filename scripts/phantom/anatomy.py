@@ -8,11 +8,11 @@ affine, a coarse and a fine random deformation, and its own atrophy.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from nilearn import datasets
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -20,6 +20,8 @@ from .fields import SmoothField
 from .geometry import Grid, rotation_matrix
 from .parameters import PoseParameters, SubjectParameters
 from .vessels import ARTERIES_MEDIAN, ARTERIES_RIGHT, VEINS_MEDIAN, VEINS_RIGHT, both_sides, rasterise
+
+INSTALL = "pip install 'ctp-stroke-lesion-segmentation[phantom]'"
 
 _DISPLACEMENT_STEP_MM = 4.2  # well below the lattices of the deformation
 _SUBPLANE_MM = 3.0
@@ -70,9 +72,23 @@ class Anatomy(NamedTuple):
     mni_mm: NDArray[np.float32]
 
 
+def _templates() -> ModuleType:
+    """The module of nilearn that reads the templates; nothing else of the bundle needs the package.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        from nilearn import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"the phantom and the demo need the package nilearn: {INSTALL}") from error
+    return datasets
+
+
 @lru_cache(maxsize=1)
 def load_template() -> Template:
     """Read the MNI152 maps and paint the vessels; once per process."""
+    datasets = _templates()
     grey_image = datasets.load_mni152_gm_template(resolution=1)
     grey, white, brain = (
         np.asarray(image.dataobj, dtype=np.float32)

@@ -6,6 +6,7 @@ from .case_evaluator import CaseEvaluator
 from .divergence import StopAtDivergence
 from .inference_cases import inference_cases
 from .inferers import LesionInferer, TrainingInferer, VolumeInferer
+from .library_warnings import silence_library_warnings
 from .listed_cases import listed_cases
 from .loss_terms import LossTerms
 from .memory import KeepFreedMemory
@@ -44,3 +45,5 @@ __all__ = [
     "pseudo_dwi_discriminator",
     "training_dir",
 ]
+
+silence_library_warnings()

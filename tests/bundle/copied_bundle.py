@@ -1,10 +1,12 @@
 """A copy of the bundle that a test may break."""
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
-from bundle.package import shipped_files
+from bundle.package import WHO, shipped_files
 from tests.conftest import ROOT
 
 
@@ -17,6 +19,13 @@ def copy_bundle(root: Path) -> Path:
             target.symlink_to(file)
         else:
             shutil.copy(file, target)
+    return root
+
+
+def as_repository(root: Path) -> Path:
+    """Make a folder a git repository with all of it in one commit."""
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
+        subprocess.run(["git", "-C", str(root), *command], env=os.environ | WHO, check=True)
     return root
 
 

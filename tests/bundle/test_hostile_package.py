@@ -40,7 +40,7 @@ def test_a_damaged_manifest_is_one_clear_line(fault, tmp_path, capsys):
 
 def test_a_manifest_that_is_not_there_or_has_no_end_is_named(tmp_path):
     (tmp_path / "x.zip").write_bytes(archive())
-    with pytest.raises(FileNotFoundError, match=r"manifest '.*x.json': expected a JSON file beside the archive"):
+    with pytest.raises(FileNotFoundError, match=r"manifest '.*x.json': expected a JSON file next to the archive"):
         package.check(tmp_path / "x.zip")
     with (tmp_path / "x.json").open("wb") as stream:
         stream.truncate(1 << 40)

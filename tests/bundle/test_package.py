@@ -13,7 +13,7 @@ import torch
 from bundle import package
 from bundle.__main__ import main
 from scripts.networks import StrokeLesionNet
-from tests.bundle.copied_bundle import copy_bundle, edit_json
+from tests.bundle.copied_bundle import as_repository, copy_bundle, edit_json
 from tests.conftest import ROOT
 
 NAME = package.BUNDLE_NAME
@@ -21,14 +21,14 @@ NAME = package.BUNDLE_NAME
 
 @pytest.fixture
 def root(tmp_path):
-    """A copy of the bundle with few bytes of weights, outside git."""
+    """A copy of the bundle with few bytes of weights, in a repository of its own."""
     root = copy_bundle(tmp_path / "bundle")
     (root / "models" / "model.pt").unlink()
     (root / "models" / "model.pt").write_bytes(b"weights")
     provenance = json.loads((root / package.PROVENANCE).read_text())
     digest = hashlib.sha256(b"weights").hexdigest()
     edit_json(root / package.PROVENANCE, weights=provenance["weights"] | {"sha256": digest})
-    return root
+    return as_repository(root)
 
 
 def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
@@ -48,7 +48,7 @@ def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
         opened.extractall(tmp_path / "unpacked")
         names = opened.namelist()
     assert {name.split("/")[0] for name in names} == {NAME}
-    assert {name.split("/")[1] for name in names} == {"LICENSE", "configs", "models", "docs", "scripts"}
+    assert {name.split("/")[1] for name in names} - {""} == {"LICENSE", "configs", "models", "docs", "scripts"}
     assert not any(
         "not of the bundle" in path.read_text()
         for path in (tmp_path / "unpacked").rglob("*.*")
@@ -58,25 +58,43 @@ def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
     assert (tmp_path / "unpacked" / NAME / "models" / "model.pt").read_bytes() == b"weights"
 
 
-def test_the_same_bytes_whatever_the_times_and_modes(root, tmp_path):
+def test_the_same_bytes_in_another_repository_at_another_time(root, tmp_path):
     first = package.package(root, tmp_path / "first").read_bytes()
     other = tmp_path / "elsewhere" / "bundle"
     for file in sorted(package.shipped_files(root), reverse=True):
         target = other / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-        target.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    as_repository(other)
+    (other / "scripts" / "__init__.py").touch()
     assert package.package(other, tmp_path / "second").read_bytes() == first
-    with zipfile.ZipFile(tmp_path / "second" / f"{package.package(other, tmp_path / 'second').name}") as archive:
-        assert [info.filename for info in archive.infolist()] == sorted(archive.namelist())
-        assert {(info.date_time, info.compress_type, info.external_attr >> 16) for info in archive.infolist()} == {
-            ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED, stat.S_IFREG | 0o644)
+    with zipfile.ZipFile(next((tmp_path / "second").glob("*.zip"))) as archive:
+        assert {(info.date_time, info.compress_type) for info in archive.infolist()} == {
+            ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED)
         }
 
 
+def test_what_is_tracked_is_packed_as_it_is_in_the_folder(root, tmp_path):
+    before = subprocess.run(
+        ["git", "-C", str(root), "log", "--oneline", "--all"], capture_output=True, check=True
+    ).stdout
+    (root / "LICENSE").write_text("changed and not committed")
+    with zipfile.ZipFile(package.package(root, tmp_path / "dist")) as archive:
+        assert archive.read(f"{NAME}/LICENSE") == b"changed and not committed"
+    after = subprocess.run(
+        ["git", "-C", str(root), "log", "--oneline", "--all"], capture_output=True, check=True
+    ).stdout
+    assert before == after
+
+
+def test_a_folder_that_is_no_repository(root, tmp_path):
+    shutil.rmtree(root / ".git")
+    with pytest.raises(ValueError, match=r"bundle '.*': expected a git repository with LICENSE, .*, got fatal: "):
+        package.package(root, tmp_path / "dist")
+    assert {path.name for path in package.shipped_files(root)} >= {"LICENSE", "metadata.json"}
+
+
 def test_in_a_repository_what_git_tracks_is_packed(root):
-    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
-    subprocess.run(["git", "-C", str(root), "add", "."], check=True)
     (root / "models" / "last.pt").write_bytes(b"a training was here")
     names = {path.relative_to(root).as_posix() for path in package.shipped_files(root)}
     assert "models/model.pt" in names
@@ -122,7 +140,8 @@ def test_an_archive_that_was_changed_is_refused(root, tmp_path):
         "other/LICENSE",
         "LICENSE",
         f"{NAME}/setup.py",
-        f"{NAME}/scripts/",
+        f"{NAME}/tests/",
+        f"{NAME}/scripts/../",
         f"{NAME}/scripts/a.py:stream",
     ],
 )
@@ -150,9 +169,9 @@ def test_links_and_doubles_are_refused(tmp_path):
         package.read_archive(tmp_path / "double.zip")
 
 
-def test_weights_of_which_nothing_is_told_are_not_packed(root, tmp_path):
+def test_weights_whose_hash_is_not_recorded_are_not_packed(root, tmp_path):
     (root / "models" / "model.pt").write_bytes(b"other weights")
-    with pytest.raises(ValueError, match="models/provenance.json: expected it to tell of the weights with SHA-256"):
+    with pytest.raises(ValueError, match="models/provenance.json: records SHA-256 [0-9a-f]+, but models/model.pt has"):
         package.package(root, tmp_path / "dist")
     assert not list(tmp_path.glob("dist/*"))
 

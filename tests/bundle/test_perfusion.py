@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bundle.perfusion import read_table, write_table
+from bundle.perfusion.accuracy_page import accuracy_page
 from bundle.perfusion.cases import Examination, calibration, evaluate_seed, examine, reading_agreement, true_tissue
 from bundle.perfusion.movement import moved, rolled
-from bundle.perfusion.page import perfusion_page
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +22,26 @@ def test_row_of_a_case_has_what_the_page_wants(row: dict, tmp_path: Path) -> Non
     assert row["cbf r, tissue"] > 0.6
     assert 0 < row["delay dice"] <= 1
     write_table(tmp_path / "cases.csv", [row, {"seed": 5, "slices": 2, "skull": True, "error": "no brain"}])
-    page = perfusion_page(read_table(tmp_path / "cases.csv"), "a command", "abc", "a machine", "a.png", "cases.csv")
+    page = accuracy_page(read_table(tmp_path / "cases.csv"), ["a command"], "a.png")
     assert "seed 5 (no brain)" in page
-    assert f"| {row['cbf r, tissue']:.2f} | 0.85 |" in page
-    assert "Not measured." in page
+    r = f"{row['cbf r, tissue']:.2f}"
+    assert f"| CBF, correlation in tissue | 1 | {r} | {r} ({r} to {r}) | {r} | {r} | ≥ 0.85 | " in page
+    assert "| change with correction | 0 | – | – | – | – | – | – |" in page
 
 
-def test_volumes_and_the_dice_of_all_voxels_are_those_of_two_cases() -> None:
-    base = {"slices": 2, "skull": "True", "bolus_hu": 300}
-    two = [  # they overlap in 9 ml and in nothing
-        base | {"seed": 0, "delayed_ml": 20.0, "found_delayed_ml": 10.0, "delay dice": 2 * 9 / 30},
-        base | {"seed": 1, "delayed_ml": 10.0, "found_delayed_ml": 0.0, "delay dice": 0.0},
+def test_errors_of_volumes_and_groups_are_those_of_two_cases() -> None:
+    base = {"slices": "2", "skull": "True", "bolus_hu": "300", "seconds": "3"}
+    two = [
+        base | {"delayed_ml": "20", "found_delayed_ml": "10", "delay dice": "0.6", "arrival error s": "-1.5"},
+        base | {"delayed_ml": "10", "found_delayed_ml": "0", "delay dice": "0.8", "arrival error s": "0.5"},
+        {"seed": "2", "error": "no brain"},
     ]
-    rows = [
-        {key: str(value) for key, value in row.items()}
-        | {"arterial share": "1", "arrival error s": "0", "aif area ratio": "1"}
-        for row in two
-    ]
-    page = perfusion_page(rows, "a command", "abc", "a machine", "a.png", "cases.csv")
-    assert "errs by -10.0 ml in the mean and by 10.0 ml in the median of absolute errors, of 15.0 ml" in page
-    assert "all cases together is 0.45" in page  # 2 * 9 / 40
+    page = accuracy_page(two, ["a command"], "a.png")
+    assert "| Tmax > 6 s, error (ml) | 2 | -10.0 | -10.0 (-10.0 to -10.0) | -10.0 | -10.0 |  |  |" in page
+    assert "| Tmax > 6 s, Dice | 2 | 0.70 | 0.70 (0.65 to 0.75) | 0.60 | 0.80 | ≥ 0.75 | 50% |" in page
+    assert "| arrival, absolute error (s) | 2 | 1.00 | 1.00 (0.75 to 1.25) | 0.50 | 1.50 | ≤ 1 | 50% |" in page
+    assert "| 2 slices (2) | – | – | – | 0.70 (0.65 to 0.75) | 3.00 (3.00 to 3.00) |" in page
+    assert "14 slices" not in page
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,11 @@ def test_page_tells_errors_of_core_and_ratio_and_what_is_withheld() -> None:
         base | {"seed": 2, "core_ml": 5.0, "hir": 0.2},
     ]
     rows = [{key: str(value) for key, value in row.items()} for row in some]
-    page = perfusion_page(rows, "a command", "abc", "a machine", "a.png", "cases.csv")
-    assert "| core, absolute error (ml) | 2 | 7.0 | 7.0 (5.5 to 8.5) | ≤ 6 | 50% |" in page
+    page = accuracy_page(rows, ["a command"], "a.png")
+    assert "| core, absolute error (ml) | 2 | 7.0 | 7.0 (5.5 to 8.5) | 4.0 | 10.0 | ≤ 6 | 50% |" in page
     assert "| core, Dice (true cores of 1 ml and more) | 1 | 0.80 |" in page
-    assert "| hypoperfusion intensity ratio, absolute error | 2 | 0.15 | 0.15 (0.12 to 0.18) | ≤ 0.15 | 50% |" in page
-    assert "errs by +7.0 ml in the mean, of 5.0 ml" in page
+    assert "| hypoperfusion intensity ratio, absolute error | 2 | 0.15 | 0.15 (0.12 to 0.18) |" in page
+    assert "| core, error (ml) | 2 | 7.0 |" in page
     assert "withhold 1 cores and 1 ratios" in page
 
 

@@ -128,7 +128,7 @@ def test_page_counts_outcomes_and_lists_what_is_silent(tmp_path: Path) -> None:
         changed = {"seed": seed, "variant": variant, "outcome": result, "new_warnings": new, "core_ml": 3.5}
         rows.append(base | of_base | changed)
     write_table(tmp_path / "rows.csv", rows)
-    page = robustness_page(read_table(tmp_path / "rows.csv"), "a command", "abc123", "a machine", "rows.csv")
+    page = robustness_page(read_table(tmp_path / "rows.csv"), ["command: `a`", "commit: `abc123`"])
     assert "**1 of 5** comparisons are silently wrong" in page
     assert "| 25 frames cut at the end | 0 | 2 | 0 | 0 |" in page
     assert "| 512 x 512 pixels | 1 | 0 | 0 | 1 |" in page

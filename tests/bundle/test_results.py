@@ -11,9 +11,9 @@ import torch
 
 from bundle import results
 from bundle.__main__ import main
-from bundle.report import Method, difference_line, lesion_free_table, metrics_table
+from bundle.data import describe_data, ensure_data, load_cases
 from bundle.results import check_same_cases, read_rows
-from bundle.steps import describe_data, ensure_data, load_cases
+from bundle.results_page import Method, difference_line, lesion_free_table, metrics_table
 from scripts.metrics import METRICS, TMAX_6S, ThresholdRule, case_metrics
 from scripts.metrics.handler import write_rows
 from scripts.networks import StrokeLesionNet
@@ -134,7 +134,7 @@ def test_difference_is_over_cases_with_a_lesion() -> None:
     line = difference_line(FIRST, SECOND)
     assert "On the 2 cases with a lesion the mean Dice of first minus that of the second is +0.000" in line
     assert "interval -0.100 to +0.100); it is higher in 1 cases." in line
-    assert difference_line(Method("x", FIRST.rows[2:]), SECOND) == "No case has a lesion."
+    assert difference_line(Method("x", FIRST.rows[2:]), SECOND) == "Fewer than two cases have a lesion."
 
 
 def test_methods_are_brought_into_one_order() -> None:
@@ -153,7 +153,7 @@ def test_data_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if len(made) > 1:  # the first is interrupted
             (folder / "datalist.json").touch()
 
-    monkeypatch.setattr("bundle.steps.generate_cohort", generate)
+    monkeypatch.setattr("bundle.data.generate_cohort", generate)
     for _ in range(3):
         ensure_data(tmp_path / "data", (0, 0, 4), 9)
     assert made == [((0, 0, 4), 9, False), ((0, 0, 4), 9, True)]

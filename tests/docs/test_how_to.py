@@ -17,7 +17,7 @@ import sys
 import pytest
 
 from bundle.__main__ import COMMANDS
-from tests.bundle.copied_bundle import copy_bundle
+from tests.bundle.copied_bundle import as_repository, copy_bundle
 from tests.conftest import ROOT, SMALL
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))}
@@ -32,6 +32,7 @@ def repository(tmp_path, dataset_dir):
     for name in ("constraints.txt", "bundle"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, root / name)
+    as_repository(root)
     (root / "data").mkdir()
     (root / "data" / "phantom").symlink_to(dataset_dir)
     return root

@@ -1,74 +1,80 @@
+import json
 import math
 
 import pytest
 import torch
 
+from bundle import benchmark
 from bundle.__main__ import main
-from bundle.benchmark.command import BENCHMARKS, measure
-from bundle.benchmark.measurement import Settings, read_record
+from bundle.benchmark import BENCHMARKS, found_by, measure
+from bundle.benchmark.measure import Settings
+from bundle.benchmark.page import write_page
+from scripts.perfusion.maps import Method
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+QUICK = Settings(rounds=1, quick=True)
 
 
-@pytest.fixture(
-    scope="module", params=["normalisation", "inference", "training", "deconvolution", "loading", "phantom"]
-)
-def quick(request, tmp_path_factory):
-    """The JSON file of a benchmark at its smallest size."""
-    out = tmp_path_factory.mktemp(request.param) / "benchmark.json"
-    assert main(["benchmark", request.param, "--quick", "--repeats", "1", "--out", str(out)]) == 0
-    return out
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Benchmarks run in this process, which has imported everything already."""
+
+    class Future:
+        def __init__(self, result):
+            self.result = lambda: result
+
+    class Executor:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *raised):
+            pass
+
+        def submit(self, function, *arguments):
+            return Future(function(*arguments))
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Executor)
 
 
-def test_a_benchmark_writes_its_record_page_and_picture(quick):
-    record = read_record(quick)
-    ((name, found),) = record.found.items()
-    assert record.quick
-    assert record.command == f"python -m bundle benchmark {name} --quick --device cpu --repeats 1"
-    assert len({row.case for row in found.rows}) == len(found.rows)
-    figures = [figure for row in found.rows for figure in row.figures.values()]
-    assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
-    assert name == "phantom" or any(figure.wanted is not None for figure in figures)  # it takes the time it takes
-    assert all(row.timing.median_ms > 0 for row in found.rows if row.timing is not None)
-    assert found.scaling
-    for scaling in found.scaling:
-        for values in (*scaling.time_ms.values(), *scaling.memory_mib.values()):
-            assert len(values) == len(scaling.points)
-    assert f"images/{quick.stem}_{name}.png" in quick.with_suffix(".md").read_text()
-    assert (quick.parent / "images" / f"{quick.stem}_{name}.png").is_file()
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_a_benchmark_writes_its_record_page_and_picture(name, in_this_process, tmp_path, capsys):
+    out = tmp_path / "benchmark.json"
+    assert main(["benchmark", name, "--quick", "--repeats", "1", "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["command"] == f"python -m bundle benchmark {name} --quick --device cpu --repeats 1"
+    assert record["quick"]
+    (found,) = record["found"].values()
+    cases = [row["case"] for row in found["rows"]]
+    assert len(set(cases)) == len(cases)
+    figures = [figure for row in found["rows"] for figure in row["figures"].values()]
+    assert all(math.isfinite(figure["value"]) and figure["value"] >= 0 for figure in figures)
+    assert any(figure["limit"] is not None for figure in figures)
+    assert all(low <= median <= high for low, median, high in (row["ms"] for row in found["rows"] if row["ms"]))
+    for growth in found["growth"]:
+        for values in (*growth["ms"].values(), *growth["mib"].values()):
+            assert len(values) == len(growth["points"])
+    if name == "deconvolution":
+        assert {f"{kind}: {method}" for kind in ("estimate", "all maps") for method in Method.__args__} <= set(cases)
+        parts = [row["figures"]["part of all"]["value"] for row in found["rows"] if "file to maps" in row["case"]]
+        assert all(part > 0 for part in parts)  # every stage was found under its function's name
+        assert sum(parts) == pytest.approx(100, abs=0.5)
+    page = out.with_suffix(".md").read_text()
+    assert f"images/benchmark_{name}.png" in page
+    assert (tmp_path / "images" / f"benchmark_{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert cases[0] in capsys.readouterr().out
 
 
-def test_several_in_processes_of_their_own(tmp_path):
-    settings = Settings(torch.device("cpu"), repeats=1, quick=True, dataset_dir=tmp_path)
-    names = ["loading", "phantom"]
-    record = measure(names, settings, tmp_path / "benchmark.json", "a command")
-    assert list(record.found) == names
-    assert all(found.rows for found in record.found.values())
-
-
-def test_the_page_is_made_again_from_the_record(quick, tmp_path):
-    again = tmp_path / quick.with_suffix(".md").name
-    assert main(["benchmark", "page", str(quick), "--page", str(again)]) == 0
-    assert again.read_text() == quick.with_suffix(".md").read_text()
-
-
-def test_a_record_compared_with_itself(quick, capsys):
-    assert main(["benchmark", "compare", str(quick), str(quick)]) == 0
-    assert "**worse**" not in capsys.readouterr().out
-
-
-def test_a_record_that_got_worse(quick, tmp_path, capsys):
-    worse = tmp_path / "worse.json"
-    record = read_record(quick)
-    ((name, found),) = record.found.items()
-    row = next(row for row in found.rows if "times its floor" in row.figures)
-    figure = row.figures["times its floor"]
-    text = quick.read_text().replace(f'"value": {figure.value}', f'"value": {2 * figure.value}')
-    worse.write_text(text)
-    assert main(["benchmark", "compare", str(quick), str(worse)]) == 2
-    captured = capsys.readouterr()
-    assert f"{name}, {row.case}: times its floor" in captured.err
-    assert "**worse**" in captured.out
+def test_a_process_of_its_own_for_each_of_several(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "BENCHMARKS", {"normalisation": BENCHMARKS["normalisation"]})
+    record = measure(["normalisation"], QUICK, tmp_path / "benchmark.json", "a command")
+    assert list(record.found) == ["normalisation"]
+    assert record.found["normalisation"].rows
+    write_page(tmp_path / "page.md", record, BENCHMARKS)
+    assert "a quick run" in (tmp_path / "page.md").read_text().casefold()
 
 
 def test_every_benchmark_is_a_module_with_what_the_frame_needs():
@@ -81,18 +87,21 @@ def test_every_benchmark_is_a_module_with_what_the_frame_needs():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
 def test_no_gpu(tmp_path, capsys):
     assert main(["benchmark", "normalisation", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 2
-    assert "device: expected one that is at hand, got cuda" in capsys.readouterr().err
+    assert "device: expected one that is available, got cuda" in capsys.readouterr().err
+
+
+def test_no_rounds(tmp_path, capsys):
+    assert main(["benchmark", "normalisation", "--repeats", "0", "--out", str(tmp_path / "x.json")]) == 2
+    assert "repeats: expected at least 1, got 0" in capsys.readouterr().err
 
 
 def test_no_such_device(capsys):
     with pytest.raises(SystemExit):
-        main(["benchmark", "loading", "--device", "gpu9"])
+        main(["benchmark", "training", "--device", "gpu9"])
     assert "--device: expected a device such as cpu or cuda:0, got 'gpu9'" in capsys.readouterr().err
 
 
 @cuda
 @pytest.mark.parametrize("name", list(BENCHMARKS))
-def test_a_benchmark_on_a_gpu(name, tmp_path):
-    out = tmp_path / "benchmark.json"
-    assert main(["benchmark", name, "--quick", "--repeats", "2", "--device", "cuda", "--out", str(out)]) == 0
-    assert read_record(out).device == "cuda"
+def test_a_benchmark_on_a_gpu(name):
+    assert found_by(name, QUICK._replace(device=torch.device("cuda"))).rows

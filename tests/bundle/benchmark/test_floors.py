@@ -3,42 +3,17 @@ import torch
 from torch import nn
 
 from bundle.benchmark import floors
-from bundle.benchmark.floors import (
-    bandwidth,
-    convolution_rate,
-    convolutions_alone,
-    copies,
-    machine_floors,
-    matrix_rate,
-    memory_floor_ms,
-)
-from bundle.benchmark.timing import Timing, alternate
+from bundle.benchmark.floors import convolutions_alone, memory_floor
+from bundle.benchmark.measure import Settings, peak_mib, timed
 from scripts.networks import UNet
 
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-
-def timing(milliseconds):
-    return Timing(milliseconds, (milliseconds, milliseconds))
-
-
-def test_the_fastest_copy_counts():
-    timings = {"copy of 64 MiB": timing(10.0), "copy of 128 MiB": timing(16.0), "ours": timing(1.0)}
-    assert bandwidth(timings) == pytest.approx(2 * 128 * 2**20 / 0.016)
-    assert memory_floor_ms(8, 64 * 2**20, timings) == pytest.approx(8 * 64 / 256 * 16)
-
-
-def test_a_copy_copies():
-    (name, run), *_ = copies(sizes_mib=(64,)).items()
-    assert name == "copy of 64 MiB"
-    assert float(run().sum()) == 0
-
-
-def test_rates_are_those_of_a_computer():
-    rate = matrix_rate(torch.float32, sizes=(256,))
-    assert 1e8 < rate < 1e15
-    assert 1e8 < convolution_rate(torch.float32, shapes=((32, 16),)) < 1e15
-    assert 1e8 < bandwidth(alternate(copies(sizes_mib=(64,)), 1)) < 1e13
+@pytest.mark.parametrize("streams", [2, 3, 8])
+def test_the_floor_of_memory_grows_with_the_streams(streams):
+    x = torch.zeros(16 * 2**18)
+    times = timed({str(n): memory_floor(x, n) for n in (2, streams)}, Settings(rounds=3))
+    assert times[str(streams)][0] == pytest.approx(streams / 2 * times["2"][0], rel=0.6)
+    assert peak_mib(memory_floor(x, streams)) == 0  # it allocates nothing
 
 
 class Recorder(nn.Module):
@@ -78,13 +53,6 @@ def test_every_convolution_runs_alone_at_its_size(monkeypatch, backward):
 def test_convolutions_take_less_than_the_network():
     network, image = UNet(3, 2, features=(8, 16)), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        whole = alternate({"network": lambda: network(image)}, 5)["network"].median_ms
-    alone = alternate({"convolutions": convolutions_alone(network, image)}, 5)["convolutions"].median_ms
-    assert 0 < alone < 1.5 * whole
-
-
-@cuda
-def test_floors_of_a_gpu():
-    found = machine_floors(torch.device("cuda"))
-    assert found["copy (GB/s)"] > 50
-    assert found["bfloat16 matrix product (GFLOP/s)"] > found["float32 matrix product (GFLOP/s)"] > 100
+        runs = {"network": lambda: network(image), "alone": convolutions_alone(network, image)}
+        times = timed(runs, Settings(rounds=3, quick=True))
+    assert 0 < times["alone"][1] < 1.5 * times["network"][1]

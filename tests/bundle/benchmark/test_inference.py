@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bundle.benchmark.inference import PLAIN, PlainLogits, _runs, move_statistics, random_case
+from bundle.benchmark.inference import PLAIN, move_statistics, random_case, ways
 from scripts.networks import StrokeLesionNet
 
 
@@ -14,13 +14,14 @@ def network():
 
 
 def test_the_plain_form_gives_what_the_network_gives(network):
-    image = torch.rand(2, 11, 16, 16)
+    case = random_case(network, 2, 16)
     with torch.no_grad():
-        torch.testing.assert_close(PlainLogits(network)(image), network(image), atol=1e-5, rtol=1e-5)
+        expected = torch.stack([network(case[..., index]) for index in range(2)], dim=-1)
+    torch.testing.assert_close(ways(network, case)[PLAIN](), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_all_ways_give_the_same_probability(network):
-    runs = _runs(network, random_case(network, 3, 32, torch.device("cpu")))
+    runs = ways(network, random_case(network, 3, 32))
     expected = runs.pop(PLAIN)().softmax(1)
     for name, run in runs.items():
         tolerance = 1e-5 if name == "float32" else 1e-2

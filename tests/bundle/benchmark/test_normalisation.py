@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bundle.benchmark.normalisation import plain_switchable
-from scripts.networks import SwitchableNorm2d
+from scripts.networks import SwitchableNorm2d, switchable_norm
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -30,3 +30,11 @@ def test_the_plain_form_is_the_layer_in_evaluation():
     layer.running_var.uniform_(0.5, 2)
     x = torch.randn(3, 5, 6, 7) + 2
     torch.testing.assert_close(layer(x), plain_switchable(x, layer), atol=1e-5, rtol=1e-5)
+
+
+def test_the_plain_form_does_not_use_the_kernels(monkeypatch):
+    monkeypatch.setattr(switchable_norm, "instance_moments", None)
+    layer, x = SwitchableNorm2d(2), torch.randn(1, 2, 3, 3)
+    with pytest.raises(TypeError):
+        layer(x)
+    assert plain_switchable(x, layer).shape == x.shape

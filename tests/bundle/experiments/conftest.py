@@ -1,40 +1,23 @@
-"""Rows that are trained by nobody: a stand-in for `python -m monai.bundle run` writes what a run would leave."""
+"""Rows that are trained by nobody: a stand-in for a workflow writes what a run would leave."""
 
 import json
-import re
-import stat
-import sys
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from bundle import experiments as experiments_package
 from bundle.__main__ import main
+from bundle.experiments import run_step
 from scripts.metrics import METRICS
 from scripts.metrics.handler import COLUMNS
 
 CASES = 12
-STAND_IN = f"""#!{sys.executable}
-import ast, json, pathlib, sys, time
-content = {{}}
-for config in ast.literal_eval(sys.argv[sys.argv.index("--config_file") + 1]):
-    content.update(json.loads(pathlib.Path(config).read_text()))
-out = pathlib.Path(content["output_dir"])
-out.mkdir(parents=True, exist_ok=True)
-with pathlib.Path(__file__).with_name("calls.txt").open("a") as stream:
-    print(content["run_name"] + " resumed" * (out / "last.pt").exists(), content.get("epochs"), file=stream)
-print("a line of the log")
-time.sleep(content.get("sleep", 0))
-if content.get("fail"):
-    sys.exit("the row's own fault")
-if out.name == "train":
-    (out / "last.pt").touch()
-    (out / "model.pt").touch()
-else:
-    (out / "metrics.csv").write_text(content["metrics"])
-"""
 
 
 def metrics_of(dice: np.ndarray) -> list[dict[str, Any]]:
@@ -71,29 +54,76 @@ def overlay(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Put the stand-in in the place of Python; a function that gives its calls so far and forgets them."""
-    log, program = tmp_path / "calls.txt", tmp_path / "stand_in"
-    program.write_text(STAND_IN)
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr("bundle.experiments.launch.PYTHON", str(program))
-    monkeypatch.setattr("bundle.experiments.command.prepare_tracking", lambda out, experiments: {})
+    """Nobody trains: a stand-in for a workflow writes what it would leave, and one for Snakemake runs what is not done.
+
+    A function that gives the workflows so far and forgets them.
+    """
+    log: list[str] = []
+
+    def run_workflow(config: str, overlays: list[Path], *, tracking: str, run_name: str, **overrides: Any) -> Any:
+        content = {key: value for path in overlays for key, value in json.loads(path.read_text()).items()} | overrides
+        out = Path(content["output_dir"])
+        training = config == "train"
+        if training:
+            out = Path(content["ckpt_dir"])
+        out.mkdir(parents=True, exist_ok=True)
+        log.append(f"{run_name}{' resumed' * (out / 'last.pt').exists()} {content.get('epochs')}")
+        if content.get("fail") == ("training" if training else content["section"]):
+            if training:
+                (out / "last.pt").touch()
+            raise RuntimeError("the row's own fault")
+        for name in ["last.pt", "model.pt"] if training else ["metrics.csv"]:
+            (out / name).write_text(content["metrics"])
+        network = torch.nn.Linear(3, 3)
+        return SimpleNamespace(parser=SimpleNamespace(get_parsed_content={"network_def": network}.get))
+
+    def snakemake(command: list[str], **options: Any) -> Any:
+        assert command[1:3] == ["-m", "snakemake"]
+        plan = json.loads(Path(command[command.index("--configfile") + 1]).read_text())
+        status = 0
+        for wanted in plan["wanted"]:
+            name, folder = wanted.removesuffix("/done.json"), Path(plan["folder"])
+            step = plan["steps"][name]
+            if run_step.read_record(folder / wanted).get("digests") == step["digests"]:
+                continue
+            if not all((folder / path).is_file() for path in step["inputs"]):
+                continue
+            (folder / wanted).unlink(missing_ok=True)
+            try:
+                run_step.run_step(folder, name, step)
+            except (RuntimeError, OSError):
+                status = 1
+        return subprocess.CompletedProcess(command, status)
+
+    monkeypatch.setattr(run_step, "run_workflow", run_workflow)
+    monkeypatch.setattr(run_step, "commit", lambda: "abc1234")
+    monkeypatch.setattr(experiments_package, "commit", lambda: "abc1234")
+    monkeypatch.setattr(experiments_package, "find_spec", lambda name: name)
+    monkeypatch.setattr(experiments_package, "prepare_tracking", lambda out, experiments: {})
+    monkeypatch.setattr(experiments_package.subprocess, "run", snakemake)
 
     def take() -> list[str]:
-        lines = log.read_text().splitlines() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return sorted(re.sub("-[0-9a-f]{12} ", " ", line) for line in lines)  # without the digest of the folder
+        taken = sorted(log)
+        log.clear()
+        return taken
 
     return take
 
 
 @pytest.fixture
-def experiments(tmp_path: Path) -> Callable[..., int]:
-    """A function that runs the command on the rows of the test."""
-    data = tmp_path / "data"
-    data.mkdir()
+def data(tmp_path: Path) -> Path:
+    """A datalist of cases that are not there."""
+    folder = tmp_path / "data"
+    folder.mkdir()
     entries = [{"image": f"case_{i}/image.nii", "case": f"case_{i}", "subject": f"p{i // 2}"} for i in range(8)]
     sections = {"training": entries[:5], "validation": entries[5:6], "testing": entries[6:]}
-    (data / "datalist.json").write_text(json.dumps(sections))
+    (folder / "datalist.json").write_text(json.dumps(sections))
+    return folder
+
+
+@pytest.fixture
+def experiments(tmp_path: Path, data: Path) -> Callable[..., int]:
+    """A function that runs the command on the rows of the test."""
 
     def run(*arguments: str) -> int:
         places = {"data": data, "out": tmp_path / "out", "pages": tmp_path / "pages", "experiments": tmp_path / "rows"}

@@ -1,16 +1,19 @@
 import argparse
 import csv
 import json
+import os
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from bundle.experiments import command
-from bundle.experiments.launch import Launcher
+from bundle.experiments import add_arguments, locked, shown_command
+from bundle.experiments.plan import Plan, Setting
+from bundle.experiments.rows import find_rows
+from bundle.experiments.run_step import free_gpu
+from bundle.experiments.timing import expected_times
 from tests.bundle.experiments.conftest import CASES
 
 
@@ -29,58 +32,70 @@ def table4(overlay):
 
 @pytest.mark.usefixtures("table4")
 def test_rows_are_run_once_and_skipped_afterwards(experiments, calls):
-    assert experiments("--jobs", "2") == 0
+    assert experiments() == 0
     assert calls() == [
-        "table4_ce test None",
-        "table4_ce train 60",
-        "table4_dice test 3",
-        "table4_dice train 3",
+        "table4_ce/testing None",
+        "table4_ce/train None",
+        "table4_dice/testing 3",
+        "table4_dice/train 3",
     ]
     assert experiments() == 0
     assert calls() == []
     assert experiments("--no-resume", "--row", "dice") == 0
     assert len(calls()) == 2
     assert experiments("--row", "dice", "--epochs", "5") == 0
-    assert calls() == ["table4_dice test 3", "table4_dice train 5"]
+    assert calls() == ["table4_dice/testing 3", "table4_dice/train 5"]
+    assert experiments("--row", "dice") == 0
+    assert calls() == []  # other options have a folder of their own
+
+
+def test_an_interrupted_training_goes_on_and_one_of_other_code_does_not(experiments, calls, overlay, monkeypatch):
+    overlay("table4_gd", fail="training")
+    assert experiments() == 2
+    assert experiments() == 2
+    assert calls() == ["table4_gd/train None", "table4_gd/train resumed None"]
+    monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of other code")
+    assert experiments() == 2
+    assert calls() == ["table4_gd/train None"]
 
 
 @pytest.mark.usefixtures("table4")
-def test_an_interrupted_training_goes_on_and_a_broken_marker_is_no_marker(experiments, calls, tmp_path):
+def test_a_broken_record_is_no_record(experiments, calls, tmp_path):
     assert experiments("--row", "dice") == 0
     calls()
-    folder = next((tmp_path / "out" / "runs").glob("table4_dice-*"))
-    assert json.loads((folder / "train.json").read_text())["resume"] is True
-    (folder / "train" / "done.json").unlink()
-    (folder / "test" / "done.json").write_text("{")
+    folder = tmp_path / "out" / "data" / "table4_dice"
+    assert json.loads((folder / "train" / "done.json").read_text())["resumed"] is False
+    (folder / "testing" / "done.json").write_text("{")
     assert experiments("--row", "dice") == 0
-    assert calls() == ["table4_dice test 3", "table4_dice train resumed 3"]
-    assert json.loads((folder / "train" / "done.json").read_text())["resumed"] is True
-
-
-@pytest.mark.usefixtures("table4")
-def test_another_evaluation_does_not_train_again(experiments, calls, tmp_path):
-    assert experiments("--row", "dice") == 0
-    calls()
-    folder = next((tmp_path / "out" / "runs").glob("table4_dice-*"))
-    marker = folder / "test" / "done.json"
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"digest": "of another evaluation"}))
-    assert experiments("--row", "dice") == 0
-    assert calls() == ["table4_dice test 3"]
+    assert calls() == ["table4_dice/testing 3"]
 
 
 @pytest.mark.usefixtures("table4")
 def test_a_failing_row_stops_no_other(experiments, calls, overlay, tmp_path, capfd):
-    overlay("table4_gd", seed=3, fail=True)
+    overlay("table4_gd", seed=3, fail="testing")
     assert experiments() == 2
-    assert len(calls()) == 5
-    shown = capfd.readouterr()
-    assert "exit status 1" in shown.out + shown.err
-    assert "a line of the log\nthe row's own fault" in shown.out + shown.err
-    assert re.search(r"error: 1 of the runs failed: table4_gd; the logs are in .*out/runs\n", shown.err)
+    assert len(calls()) == 6
+    assert re.search(r"error: 1 rows failed: table4_gd; the logs are in .*out/data\n", capfd.readouterr().err)
     page = (tmp_path / "pages" / "table4.md").read_text()
     assert re.search(r"\| GD \|.* failed \|", page)
     assert experiments("--row", "ce") == 0
     assert re.search(r"\| GD \|.* not run \|", (tmp_path / "pages" / "table4.md").read_text())
+
+
+@pytest.mark.usefixtures("table4", "calls")
+def test_a_page_shows_no_row_of_other_code_and_no_commit_that_is_not_its_code(experiments, tmp_path, monkeypatch):
+    assert experiments() == 0
+    monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of other code")
+    assert experiments("--row", "dice") == 0
+    page = (tmp_path / "pages" / "table4.md").read_text()
+    assert re.search(r"\| CE \| –.* other code \|", page)
+    assert re.search(r"\| Dice \| 50.00", page)
+    assert "- commit: `abc1234`; every row was made by its code" in page
+    monkeypatch.setattr("bundle.experiments.commit", lambda: "abc1234-dirty")
+    monkeypatch.setattr("bundle.provenance.DOCS", tmp_path)
+    (tmp_path / "pages" / "table4.md").unlink()
+    assert experiments("--row", "dice") == 2
+    assert not (tmp_path / "pages" / "table4.md").exists()
 
 
 @pytest.mark.usefixtures("table4", "calls")
@@ -130,11 +145,9 @@ def test_a_table_of_ones_own(experiments, overlay, tmp_path):
 
 @pytest.mark.usefixtures("table4")
 def test_folds_and_their_ensemble(experiments, calls, tmp_path):
-    assert experiments("--row", "dice", "--folds", "2", "--jobs", "2") == 0
-    assert calls() == [
-        "table4_dice_ensemble test 3",
-        *(f"table4_dice_fold_{fold} {step} 3" for fold in (1, 2) for step in ("held_out", "test", "train")),
-    ]
+    assert experiments("--row", "dice", "--folds", "2") == 0
+    parts = [f"fold_{fold}/{step}" for fold in (1, 2) for step in ("testing", "train", "validation")]
+    assert calls() == [f"table4_dice_{part} 3" for part in ("ensemble/testing", *parts)]
     page = (tmp_path / "pages" / "table4.md").read_text()
     assert "by the network of the fold that did not see it" in page
     dice = f"{100 * dice_of(2).mean():.1f} ± {100 * dice_of(2).std(ddof=1):.1f}"
@@ -169,36 +182,48 @@ def test_a_data_set_without_datalist(experiments, calls, tmp_path, capsys):
     assert calls() == []
 
 
-@pytest.mark.usefixtures("table4")
-def test_an_interruption_ends_the_processes(experiments, calls, overlay, tmp_path, monkeypatch):
-    overlay("table4_gd", sleep=60)
-
-    def interrupt(futures):
-        while not (tmp_path / "calls.txt").exists():
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr("bundle.experiments.launch.as_completed", interrupt)
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        experiments("--row", "gd")
-    assert time.monotonic() - start < 30
-    assert calls() == ["table4_gd train 60"]
-    assert not list((tmp_path / "out" / "runs").glob("*/*/done.json"))
-
-
-def test_each_process_has_its_share_of_the_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr("bundle.experiments.launch.os.cpu_count", lambda: 8)
+def test_each_step_has_a_gpu_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    launcher = Launcher(2, tmp_path, {})
-    assert launcher.environment(0)["OMP_NUM_THREADS"] == "4"
-    assert "CUDA_VISIBLE_DEVICES" not in launcher.environment(0)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert [Launcher(3, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert [Launcher(2, tmp_path, {}).environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "7"]
+    with free_gpu():
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with free_gpu():
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+        with free_gpu():
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with free_gpu():
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_a_second_command_in_the_same_folder_is_refused(tmp_path):
+    refused = pytest.raises(ValueError, match="expected no other experiments to run there")
+    with locked(tmp_path / "out"), refused, locked(tmp_path / "out"):
+        pass
+    with locked(tmp_path / "out"):
+        pass
+
+
+def test_the_time_of_a_step_is_what_it_or_others_took(overlay, data, tmp_path):
+    for seed, name in enumerate(("table4_ce", "table4_dice", "table4_gd")):
+        overlay(name, seed=seed, image_size=64, epochs=30)
+    plan = Plan(find_rows(tmp_path / "rows"), Setting(data, tmp_path / "out"))
+    pages = tmp_path / "pages"
+    assert set(expected_times(plan, pages).values()) == {"time unknown"}
+    pages.mkdir()
+    (pages / "table4.csv").write_text('row,minutes,epochs,features,image_size\nce,5,10,"[2, 2]",64\ndice,5,10,[3],64\n')
+    times = expected_times(plan, pages)
+    assert times["table4_ce/train"] == "about 15.0 min"
+    assert times["table4_dice/train"] == times["table4_ce/testing"] == "time unknown"
+    for name, seconds in (("table4_ce", 60), ("table4_gd", 180)):
+        path = tmp_path / "out" / name / "train" / "done.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"seconds": seconds}))
+    times = expected_times(plan, pages)
+    assert [times[f"table4_{name}/train"] for name in ("ce", "dice", "gd")] == [f"about {m}.0 min" for m in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -214,5 +239,5 @@ def test_each_process_has_its_share_of_the_machine(monkeypatch, tmp_path):
 )
 def test_the_page_shows_the_command(options, expected):
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    assert command.shown_command(parser.parse_args(options.split())) == expected
+    add_arguments(parser)
+    assert shown_command(parser.parse_args(options.split())) == expected

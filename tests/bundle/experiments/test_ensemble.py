@@ -1,6 +1,5 @@
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
-from bundle.experiments.plan import TEST, Job, Setting, ensemble_job, plan_jobs
+from bundle.experiments.plan import MODEL, Plan, Setting, Step
 from bundle.experiments.rows import Row
+from bundle.run import config_files
 from scripts.networks import StrokeLesionNet
 from tests.conftest import ROOT, SMALL
 
@@ -21,17 +21,13 @@ def row(dataset_dir: Path) -> Row:
     overlay = json.loads((ROOT / "configs" / "experiments" / "table5_dwi_olh.json").read_text())
     path = dataset_dir / "table5_small.json"
     path.write_text(json.dumps(overlay | SMALL | {"min_lesion_ml": 0.0}))
-    return Row("table5", "small", path)
+    return Row("table5", "small", (path,))
 
 
-def evaluate(job: Job) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]:
+def evaluate(step: Step) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]:
     """The probabilities of the cases, and the rows of metrics.csv."""
-    step = job.step(TEST)
-    settings = job.folder / "settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(step.settings))
-    configs = [str(path) for path in (*step.configs, settings)]
-    workflow = ConfigWorkflow(configs, workflow_type="infer", logging_file=False)
+    configs = [str(path) for path in (*config_files(step["config"]), *step["overlays"])]
+    workflow = ConfigWorkflow(configs, workflow_type="infer", logging_file=False, **step["overrides"])
     workflow.initialize()
     probabilities = {}
 
@@ -41,20 +37,21 @@ def evaluate(job: Job) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]:
 
     workflow.parser.get_parsed_content("evaluator").add_event_handler(Events.ITERATION_COMPLETED, keep)
     workflow.run()
-    with (job.folder / TEST / "metrics.csv").open(newline="") as stream:
+    with (Path(step["overrides"]["output_dir"]) / "metrics.csv").open(newline="") as stream:
         return probabilities, list(csv.DictReader(stream))
 
 
 @pytest.mark.slow
 def test_the_ensemble_averages_the_probabilities_of_its_networks(row: Row, dataset_dir: Path) -> None:
-    setting = Setting(dataset_dir, dataset_dir / "datalist.json", dataset_dir / "out")
-    folds = [plan_jobs([row], replace(setting, epochs=i))[row.key] for i in (1, 2)]
-    for index, fold in enumerate(folds):
-        torch.manual_seed(index)
-        fold.model.parent.mkdir(parents=True)
-        torch.save(StrokeLesionNet(features=SMALL["features"]).state_dict(), fold.model)
-    single = [evaluate(fold)[0] for fold in folds]
-    together, rows = evaluate(ensemble_job(row, folds, setting))
+    sections = json.loads((dataset_dir / "datalist.json").read_text())
+    (dataset_dir / "datalist.json").write_text(json.dumps(sections | {"validation": sections["training"][1:]}))
+    plan = Plan([row], Setting(dataset_dir, dataset_dir / "out", folds=2))
+    for seed, run in enumerate(plan.runs["table5_small"]):
+        torch.manual_seed(seed)
+        (model := plan.setting.folder / run / MODEL).parent.mkdir(parents=True)
+        torch.save(StrokeLesionNet(features=SMALL["features"]).state_dict(), model)
+    single = [evaluate(plan.steps[f"{run}/testing"])[0] for run in plan.runs["table5_small"]]
+    together, rows = evaluate(plan.steps["table5_small_ensemble/testing"])
     assert set(together) == {"case_2", "case_3", "case_4"}
     for case, probability in together.items():
         torch.testing.assert_close(probability, (single[0][case] + single[1][case]) / 2, atol=1e-5, rtol=0)

@@ -1,25 +1,29 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bundle.experiments.folds import fold_datalists
-from bundle.experiments.plan import HELD_OUT, TEST, TRAIN, Setting, ensemble_job, plan_jobs
+from bundle.experiments.plan import TESTING, TRAIN, VALIDATION, Plan, Setting
 from bundle.experiments.rows import Row, find_rows, select_rows
 from tests.conftest import ROOT
 
 
 @pytest.fixture
-def setting(tmp_path, experiments):
-    return Setting(tmp_path / "data", tmp_path / "data" / "datalist.json", tmp_path / "out")
+def setting(tmp_path, data):
+    return Setting(data, tmp_path / "out")
+
+
+def config_of(rows, setting):
+    """The digests of the first row's training."""
+    return Plan(rows, setting).steps[f"{rows[0].key}/{TRAIN}"]["digests"]
 
 
 def test_rows_are_found_and_selected(overlay, tmp_path):
     for name in ("table1_l1", "table1_l2", "table10_l1", "song2019_gd_wce"):
         overlay(name)
     rows = find_rows(tmp_path / "rows")
-    assert rows[0] == Row("song2019", "gd_wce", tmp_path / "rows" / "song2019_gd_wce.json")
+    assert rows[0] == Row("song2019", "gd_wce", (tmp_path / "rows" / "song2019_gd_wce.json",))
     assert [row.key for row in select_rows(rows, ["1"])] == ["table1_l1", "table1_l2"]
     assert [row.key for row in select_rows(rows, [], ["l1"])] == ["table10_l1", "table1_l1"]
     assert [row.key for row in select_rows(rows, ["song2019"], ["song2019_gd_wce"])] == ["song2019_gd_wce"]
@@ -34,41 +38,69 @@ def test_overlays_without_a_row_are_refused(overlay, tmp_path):
     with pytest.raises(FileNotFoundError, match="expected overlays <table>_<row>.json, got none"):
         find_rows(tmp_path / "rows")
     overlay("mine")
-    with pytest.raises(ValueError, match="mine.json': expected a name <table>_<row>.json"):
+    with pytest.raises(ValueError, match="mine.json': expected a name <table>_<row>.json, or rows mine_<row>.json"):
         find_rows(tmp_path / "rows")
 
 
-def test_equal_rows_are_one_job_and_others_are_not(overlay, tmp_path, setting):
+def test_the_base_of_a_table_is_under_its_rows(overlay, tmp_path, setting):
+    base = overlay("mine", learning_rate=0.5, batch_size=7)
+    first, second = overlay("mine_first", batch_size=3), overlay("mine_second", learning_rate=0.1)
+    rows = find_rows(tmp_path / "rows")
+    assert [row.overlays for row in rows] == [(base, first), (base, second)]
+    contents = Plan(rows, setting).contents
+    assert [contents[key][0]["batch_size"] for key in ("mine_first", "mine_second")] == [3, 7]
+    assert [contents[key][0]["learning_rate"] for key in ("mine_first", "mine_second")] == [0.5, 0.1]
+
+
+def test_equal_rows_share_a_run_and_others_do_not(overlay, tmp_path, setting):
     for name, seed, content in (("a_1", 0, {}), ("b_2", 0, {}), ("c_3", 0, {"epochs": 2}), ("d_4", 1, {})):
         overlay(name, seed, **content)
     rows = find_rows(tmp_path / "rows")
-    jobs = plan_jobs(rows, setting)
-    assert jobs["a_1"] is jobs["b_2"]
-    assert len({job.folder for job in jobs.values()}) == 3
-    assert jobs["a_1"].folder.name.startswith("a_1-")
-    # The same settings find their folder again, whatever row made it.
-    jobs["a_1"].folder.mkdir(parents=True)
-    assert plan_jobs(rows[1:2], setting)["b_2"].folder == jobs["a_1"].folder
+    plan = Plan(rows, setting)
+    assert plan.runs == {"a_1": ["a_1"], "b_2": ["a_1"], "c_3": ["c_3"], "d_4": ["d_4"]}
+    assert sorted(plan.steps) == [f"{run}/{step}" for run in ("a_1", "c_3", "d_4") for step in ("testing", "train")]
+    assert plan.as_config(rows[1:2])["wanted"] == ["a_1/train/done.json", "a_1/testing/done.json"]
 
 
-def test_what_changes_a_result_changes_the_digest(overlay, tmp_path, setting):
+def test_what_changes_a_result_changes_a_digest(overlay, tmp_path, setting, monkeypatch):
     overlay("a_1")
     rows = find_rows(tmp_path / "rows")
-    digests = {plan_jobs(rows, setting)["a_1"].steps[0].digest}
-    digests.add(plan_jobs(rows, replace(setting, epochs=7))["a_1"].steps[0].digest)
+    before = config_of(rows, setting)
+
+    def changed(**options):
+        after = config_of(rows, replace(setting, **options))
+        return {key for key, value in after.items() if value != before[key]}
+
+    assert changed(epochs=7) == {"config"}
     (base := tmp_path / "base.json").write_text('{"learning_rate": 0.5}')
-    digests.add(plan_jobs(rows, replace(setting, base=(base,)))["a_1"].steps[0].digest)
-    (setting.dataset_dir / "phantom.json").write_text('{"seed": 3}')
-    digests.add(plan_jobs(rows, setting)["a_1"].steps[0].digest)
-    assert len(digests) == 4
+    assert changed(overlays=(base,)) == {"config"}
     overlay("a_1", description="other words")
-    assert plan_jobs(rows, setting)["a_1"].steps[0].digest in digests
+    assert changed() == set()
+    case = tmp_path / "data" / "case_0" / "image.nii"
+    case.parent.mkdir()
+    case.write_text("a case that was not there")
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
+    (setting.dataset_dir / "phantom.json").write_text('{"seed": 3}')
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
+    monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of other code")
+    assert changed() == {"code"}
+
+
+def test_another_evaluation_does_not_train_again(overlay, tmp_path, setting):
+    overlay("a_1")
+    rows = find_rows(tmp_path / "rows")
+    before = Plan(rows, setting).steps
+    (base := tmp_path / "base.json").write_text('{"section": "validation"}')  # a key of evaluate.json alone
+    after = Plan(rows, replace(setting, overlays=(base,))).steps
+    assert {name for name in before if before[name]["digests"] != after[name]["digests"]} >= {"a_1/testing"}
 
 
 def test_a_row_that_is_no_overlay_is_named(overlay, tmp_path, setting):
     overlay("a_1").write_text("{")
     with pytest.raises(ValueError, match=r"a_1.json': expected an overlay of the configs, got"):
-        plan_jobs(find_rows(tmp_path / "rows"), setting)
+        Plan(find_rows(tmp_path / "rows"), setting)
 
 
 def test_folds_part_no_patient_and_leave_the_test_cases_alone(setting, tmp_path):
@@ -89,18 +121,24 @@ def test_folds_part_no_patient_and_leave_the_test_cases_alone(setting, tmp_path)
 def test_an_ensemble_loads_every_fold_once(overlay, tmp_path, setting):
     overlay("a_1")
     row = find_rows(tmp_path / "rows")[0]
-    lists = fold_datalists(setting.datalist, setting.dataset_dir, 2, tmp_path / "out")
-    jobs = [plan_jobs([row], replace(setting, datalist=path, held_out=True))["a_1"] for path in lists]
-    assert [step.name for step in jobs[0].steps] == [TRAIN, TEST, HELD_OUT]
-    assert jobs[0].folder != jobs[1].folder
-    settings = ensemble_job(row, jobs, setting).step(TEST).settings
+    plan = Plan([row], replace(setting, folds=2))
+    assert plan.steps_of(row) == [
+        *(f"a_1_fold_{fold}/{step}" for fold in (1, 2) for step in (TRAIN, TESTING, VALIDATION)),
+        "a_1_ensemble/testing",
+    ]
+    assert len({plan.steps[f"a_1_fold_{fold}/train"]["overrides"]["datalist"] for fold in (1, 2)}) == 2
+    ensemble = plan.steps["a_1_ensemble/testing"]
+    assert {name for name in ensemble["inputs"] if name.endswith(".pt")} == {
+        f"a_1_fold_{i}/train/model.pt" for i in (1, 2)
+    }
+    settings = ensemble["overrides"]
     loaded = {handler["load_path"]: handler["load_dict"] for handler in settings["handlers"] if "load_path" in handler}
-    assert loaded == {str(job.model): {"model": f"@network_{index}"} for index, job in enumerate(jobs)}
+    models = [str(setting.folder / f"a_1_fold_{fold}" / "train" / "model.pt") for fold in (1, 2)]
+    assert loaded == {model: {"model": f"@network_{index}"} for index, model in enumerate(models)}
     assert settings["evaluator"]["networks"] == ["@network_0", "@network_1"]
 
 
 def test_the_rows_of_the_repository_can_be_planned(setting):
-    jobs = plan_jobs(find_rows(ROOT / "configs" / "experiments"), setting)
+    runs = Plan(find_rows(ROOT / "configs" / "experiments"), setting).runs
     for one, other in (("table1_wl2_h1", "table2_fo"), ("table3_slnet", "table4_ce"), ("table4_wce_hgd", "table5_fo")):
-        assert jobs[one] is jobs[other], (one, other)
-    assert all(isinstance(step.configs[0], Path) for job in jobs.values() for step in job.steps)
+        assert runs[one] == runs[other], (one, other)

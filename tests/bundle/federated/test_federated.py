@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import re
@@ -10,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bundle import federated
 from bundle.__main__ import main
-from bundle.federated.job import client_config, server_config, simulate, write_job
-from bundle.federated.page import Comparison, federated_page, plot_comparison
-from bundle.federated.sites import SITES, Site, make_site
+from bundle.federated.sites import SITES, make_site
 from scripts.io import load_datalist
 from scripts.networks import StrokeLesionNet
 from scripts.phantom.case import sample_scan
@@ -35,12 +35,6 @@ def test_a_site_has_its_own_scanner_and_everything_else_at_random():
             assert own.acquisition.noise_seed == scan.acquisition.noise_seed
 
 
-def test_an_unknown_parameter_is_named():
-    scan = sample_scan(np.random.SeedSequence(0))
-    with pytest.raises(ValueError, match=r"north: expected parameters of bolus, got \['peak'\]"):
-        Site("north", "", {"bolus": {"peak": 1.0}}).scan(scan)
-
-
 def test_a_site_is_a_data_set_and_is_made_once(tmp_path):
     make_site(SITES[1], tmp_path, (1, 0, 1), seed=3, matrix=32)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -50,36 +44,57 @@ def test_a_site_is_a_data_set_and_is_made_once(tmp_path):
     assert {"image", "cbf", "label", "dwi"} <= case.keys()
 
 
-def test_the_job_has_an_app_for_the_server_and_one_a_site(tmp_path):
-    sites = {name: {"dataset_dir": f"/data/{name}"} for name in NAMES}
-    write_job(tmp_path, sites, tmp_path / "initial.pt", rounds=3, local_epochs=2, features=[2, 2, 4, 4, 4])
-    meta = json.loads((tmp_path / "meta.json").read_text())
-    assert meta["min_clients"] == 3
-    assert meta["deploy_map"] == {"app_server": ["server"], **{f"app_{name}": [name] for name in NAMES}}
+@pytest.fixture
+def settings(tmp_path):
+    parser = argparse.ArgumentParser()
+    federated.add_arguments(parser)
+    args = parser.parse_args(["--out", str(tmp_path), *TINY.split()])
+    return federated.job_settings(args, tmp_path / "initial.pt", features=[2, 4])
+
+
+def test_the_job_has_the_network_and_each_site_its_own_data(settings, tmp_path):
+    assert settings["network"] == {"path": "scripts.networks.StrokeLesionNet", "args": {"features": [2, 4]}}
+    assert list(settings["sites"]) == NAMES
+    for name, keys in settings["sites"].items():
+        assert keys["dataset_dir"] == str(tmp_path / "data" / name)
+        assert keys["features"] == [2, 4]
+        assert name in keys["ckpt_dir"]
+    assert (settings["rounds"], settings["local_epochs"]) == (2, 1)
+
+
+@pytest.mark.skipif(FLARE not in os.environ, reason=f"{FLARE} names no Python with NVIDIA FLARE: see make test-flare")
+def test_flare_writes_an_app_for_the_server_and_one_a_site(settings, tmp_path):
+    (tmp_path / "job.json").write_text(json.dumps(settings))
+    program = (
+        "import json, sys; from bundle.federated.flare_job import make_job; "
+        "make_job(**json.load(open(sys.argv[1] + '/job.json'))).export_job(sys.argv[1])"
+    )
+    command = [os.environ[FLARE], "-c", program, str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    (job,) = (path.parent for path in tmp_path.rglob("meta.json"))
+    assert json.loads((job / "meta.json").read_text())["min_clients"] == 3
+    server = json.loads(next(job.glob("app_server/config/*server.json")).read_text())
+    (persistor,) = (part["args"] for part in server["components"] if part["id"] == "persistor")
+    assert persistor["model"] == settings["network"]
+    assert persistor["source_ckpt_file_full_name"] == str(tmp_path / "initial.pt")
+    (workflow,) = server["workflows"]
+    assert (workflow["args"]["min_clients"], workflow["args"]["num_rounds"]) == (3, 2)
     for name in NAMES:
-        client = json.loads((tmp_path / f"app_{name}" / "config" / "config_fed_client.json").read_text())
-        (algorithm,) = client["components"]
-        assert algorithm["args"]["train_kwargs"]["dataset_dir"] == f"/data/{name}"
-        assert algorithm["args"]["local_epochs"] == 2
-
-
-def test_the_server_has_the_network_of_the_sites():
-    config = server_config(Path("initial.pt"), 3, 2, features=[2, 4])
-    persistor = next(part["args"] for part in config["components"] if part["id"] == "persistor")
-    assert persistor["model"] == {"path": "scripts.networks.StrokeLesionNet", "args": {"features": [2, 4]}}
-    overrides = client_config(1, {"features": [2, 4]})["components"][0]["args"]["train_kwargs"]
-    assert overrides["features"] == [2, 4]
+        client = json.loads(next(job.glob(f"app_{name}/config/*client.json")).read_text())
+        (algorithm,) = (part["args"] for part in client["components"] if part["id"] == "algorithm")
+        assert algorithm["train_kwargs"]["dataset_dir"] == str(tmp_path / "data" / name)
+        assert algorithm["config_evaluate_filename"] == "configs/train.json"  # not the default of MonaiAlgo
+    assert not list(job.rglob("custom/*"))  # nothing is copied: the bundle is at the site
 
 
 def test_an_environment_without_flare_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected a Python with FLARE \(make env-flare\), got nothing"):
-        simulate(tmp_path / "python", tmp_path, tmp_path / "workspace", NAMES, rounds=1)
+        federated.simulate(tmp_path / "python", tmp_path, rounds=1)
 
 
 def test_a_simulation_that_does_not_finish_is_one_clear_error(tmp_path):
-    (tmp_path / "job").mkdir()
     with pytest.raises(OSError, match=r"did not finish its 1 rounds: see .*simulator\.log"):
-        simulate(Path(sys.executable), tmp_path / "job", tmp_path / "workspace", NAMES, rounds=1)
+        federated.simulate(Path(sys.executable), tmp_path, rounds=1)
 
 
 def test_bad_rounds_are_named(tmp_path, capsys):
@@ -87,8 +102,7 @@ def test_bad_rounds_are_named(tmp_path, capsys):
     assert "rounds, local-epochs and jobs: expected at least 1, got 0, 2 and 2" in capsys.readouterr().err
 
 
-@pytest.fixture
-def comparison():
+def test_the_page_has_the_mean_of_the_cases_with_a_lesion():
     """Every model finds all at home, half at the others; the last two find all, one of them less."""
 
     def rows(model, site):
@@ -96,34 +110,13 @@ def comparison():
         lesions = [{"case": f"case_{i}", "dice": dice, "volume_ml": 20.0} for i in range(2)]
         return [*lesions, {"case": "case_9", "dice": 0.0, "volume_ml": 0.0}]
 
-    return Comparison(
-        rows={(model, site): rows(model, site) for model in (*NAMES, "federated", "pooled") for site in NAMES},
-        sites=SITES,
-        settings={
-            "cases": (4, 1, 3),
-            "matrix": 64,
-            "features": [2, 4],
-            "rounds": 2,
-            "local_epochs": 1,
-            "epochs": 2,
-        },
-        commit="abc",
-        machine="a machine",
-    )
-
-
-def test_the_page_has_the_mean_of_the_cases_with_a_lesion(comparison):
-    page = federated_page(comparison)
+    measured = {(model, site): rows(model, site) for model in (*NAMES, "federated", "pooled") for site in NAMES}
+    settings = {"cases": (4, 1, 3), "matrix": 64, "features": [2, 4], "rounds": 2, "local_epochs": 1, "epochs": 2}
+    page = federated.federated_page(measured, settings, "commit abc, a machine")
     half, whole = "0.500 ± 0.000", "1.000 ± 0.000"
     assert f"| at site-1 alone | {whole} | {half} | {half} | 0.667 ± 0.236 |" in page
     assert f"| federated | {' | '.join(['0.750 ± 0.000'] * 4)} |" in page
-    assert "Over all 6 cases the federated model has 0.750" in page
     assert "has 1.000 on its own patients, in the mean over the sites, and 0.500 on those of the others" in page
-
-
-def test_the_plot_is_a_picture(comparison, tmp_path):
-    plot_comparison(comparison, tmp_path / "federated.png")
-    assert (tmp_path / "federated.png").read_bytes().startswith(b"\x89PNG")
 
 
 def page_commands() -> list[str]:

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,28 +10,24 @@ import numpy as np
 import pytest
 
 from bundle.__main__ import main
-from bundle.experiments.command import EXPERIMENTS, shared_setting
-from bundle.experiments.plan import TEST, plan_jobs
-from bundle.experiments.records import METRICS_FILE, marker_of
-from bundle.experiments.rows import find_rows, select_rows
 from bundle.nnunet.peer import Peer, score
 from scripts.io import write_nifti
 from tests.bundle.experiments.conftest import as_csv, metrics_of
 from tests.bundle.nnunet.conftest import PREPARE, TRAIN
 from tests.conftest import ROOT, axial_affine
 
-REAL = "NNUNET_PROGRAMS"
+REAL, PAGE = "NNUNET_PROGRAMS", "nnunet.md"
+MAPS = ("cbf", "cbv", "mtt", "tmax")
 
 
 @pytest.fixture
 def nnunet(tmp_path, dataset_dir, programs):
-    """A function that runs the command on the row of the perfusion maps."""
+    """A function that runs the command on the perfusion maps."""
 
     def run(*arguments: str, programs: Path = programs) -> int:
-        places = {"data": dataset_dir, "nnunet": programs}
-        places |= {name: tmp_path / name for name in ("out", "runs", "pages")}
+        places = {"data": dataset_dir, "nnunet": programs, "out": tmp_path / "out", "page": tmp_path / "pages" / PAGE}
         command = [part for name, path in places.items() for part in (f"--{name}", str(path))]
-        return main(["nnunet", *command, "--row", "table5_fo", "--beside", "table5_cta", "--device", "cpu", *arguments])
+        return main(["nnunet", *command, "--channels", *MAPS, "--device", "cpu", *arguments])
 
     return run
 
@@ -52,43 +49,39 @@ def test_nnunet_plans_trains_and_predicts_what_the_row_has(nnunet, programs, tmp
     assert content["schedule"]["epochs"] == 4
 
 
-def test_the_epochs_are_those_of_the_row(dataset_dir, tmp_path):
-    rows = select_rows(find_rows(EXPERIMENTS), names=["table5_dwi_olh", "table5_dwi_olh_sequential"])
-    setting = shared_setting(tmp_path, dataset_dir)
-    jobs = plan_jobs(rows, setting)
-    plain, staged = (Peer.of(jobs[row.key], setting, tmp_path) for row in rows)
-    train = json.loads((ROOT / "configs" / "train.json").read_text())
-    assert plain.epochs == train["epochs"]
-    assert staged.epochs == train["epochs"] * len(jobs[rows[1].key].steps[0].content["stages"])
-    assert plain.channels == tuple(train["channels"])
-    assert len({plain.folder, staged.folder, Peer.of(jobs[rows[0].key], setting, tmp_path, 2).folder}) == 3
+def test_the_defaults_are_those_of_the_training(nnunet, tmp_path):
+    assert nnunet() == 0
+    (data,) = (tmp_path / "out").iterdir()
+    content = json.loads((data / "raw" / "Dataset001_CTP" / "dataset.json").read_text())
+    assert content["schedule"]["epochs"] == json.loads((ROOT / "configs" / "train.json").read_text())["epochs"]
 
 
-def test_the_page_has_nnunet_beside_the_row_that_was_run(nnunet, dataset_dir, tmp_path):
-    setting = shared_setting(tmp_path / "runs", dataset_dir)
-    job = plan_jobs(select_rows(find_rows(EXPERIMENTS), names=["table5_fo"]), setting)["table5_fo"]
+def test_another_folder_where_anything_differs(dataset_dir, tmp_path):
+    peer = Peer(dataset_dir / "datalist.json", dataset_dir, MAPS, 4, 0, 1.0, tmp_path)
+    others = [replace(peer, epochs=5), replace(peer, seed=1), replace(peer, channels=MAPS[:3])]
+    assert len({other.folder for other in (peer, replace(peer, min_lesion_ml=2.0), *others)}) == 4
+
+
+def test_the_page_has_nnunet_next_to_ours(nnunet, tmp_path):
     rows = metrics_of(np.array([0.25, 0.75, 0.0]))[:2]
     for row, name in zip(rows, ("case_3", "case_4"), strict=True):
         row["case"] = name
-    for step in job.steps:
-        marker = marker_of(job, step)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        record = {"digest": step.digest, "commit": "abc", "machine": "a machine", "seconds": 90, "parameters": 5000000}
-        marker.write_text(json.dumps(record))
-    (job.folder / TEST / METRICS_FILE).write_text(as_csv(rows))
-    assert nnunet("--epochs", "4") == 0
-    page = (tmp_path / "pages" / "nnunet.md").read_text()
-    assert re.search(r"\| nnU-Net 2d: CBF, CBV, MTT, Tmax \|.* \| 100\.00 ± 0\.00 \|.* \| 1\.23 \|", page)
-    assert re.search(r"\| Table 5: F_o \|.* \| 50\.00 ± 35\.36 \|.* \| 5\.00 \| 3\.0 \|", page)
-    assert "minus Table 5: F_o: +50.00 % Dice, higher in 2 of 2 cases" in page
+    (tmp_path / "metrics.csv").write_text(as_csv(rows))
+    assert nnunet("--epochs", "4", "--beside", f"ours={tmp_path / 'metrics.csv'}") == 0
+    page = (tmp_path / "pages" / PAGE).read_text()
+    assert re.search(r"\| nnU-Net 2d \| 1\.000 ± 0\.000 \|", page)
+    assert re.search(r"\| ours \| 0\.500 ± 0\.354 \|", page)
+    assert "nnU-Net 2d minus ours: +0.500 Dice, higher in 2 of 2 cases" in page
     assert "4 epochs of 3 batches of 2 patches of 32 x 32" in page
-    assert "| Table 5: CTA frames | –" in page
-    assert "`python -m bundle experiments --row table5_cta` makes these rows" in page
-    with (tmp_path / "pages" / "nnunet.csv").open() as stream:
-        table = {row["row"]: row for row in csv.DictReader(stream)}
-    assert list(table) == ["nnunet_2d_cbf_cbv_mtt_tmax", "table5_fo", "table5_cta"]
-    assert [float(table[name]["dice_mean"]) for name in list(table)[:2]] == [1.0, 0.5]
-    assert (tmp_path / "pages" / "images" / "nnunet.png").read_bytes().startswith(b"\x89PNG")
+    assert "1.23 M parameters" in page
+    with (tmp_path / "pages" / "nnunet_2d.csv").open() as stream:
+        assert [float(row["dice"]) for row in csv.DictReader(stream)] == [1.0, 1.0]
+
+
+def test_ours_of_other_cases_are_refused(nnunet, tmp_path, capsys):
+    (tmp_path / "metrics.csv").write_text(as_csv(metrics_of(np.array([0.25]))))
+    assert nnunet("--beside", f"ours={tmp_path / 'metrics.csv'}") == 2
+    assert "ours: expected the 2 cases of 'nnU-Net 2d', got others" in capsys.readouterr().err
 
 
 def test_what_is_done_is_not_done_again(nnunet, programs):
@@ -98,20 +91,6 @@ def test_what_is_done_is_not_done_again(nnunet, programs):
     assert len(calls(programs)) == before
     assert nnunet("--epochs", "2") == 0
     assert len(calls(programs)) == 2 * before
-
-
-def test_the_data_need_not_be_named(tmp_path, programs, dataset_dir, monkeypatch):
-    setting = shared_setting(tmp_path / "runs", dataset_dir)
-    monkeypatch.setattr("bundle.nnunet.command.shared_setting", lambda *args, **options: setting)
-    places = [part for name in ("out", "runs", "pages") for part in (f"--{name}", str(tmp_path / name))]
-    assert main(["nnunet", *places, "--nnunet", str(programs), "--row", "table5_fo", "--device", "cpu", "--quick"]) == 0
-    page = (tmp_path / "pages" / "nnunet.md").read_text()
-    assert "`python -m bundle nnunet --quick --row table5_fo --beside table5_fo --configuration 2d`" in page
-
-
-def test_rows_of_the_same_inputs_share_one_training(nnunet, programs):
-    assert nnunet("--row", "table5_fo", "table3_unet") == 0
-    assert [call[0] for call in calls(programs)] == [*PREPARE, *TRAIN]
 
 
 def test_an_interrupted_training_begins_anew_on_the_same_data(nnunet, programs, capsys):
@@ -183,4 +162,4 @@ def test_nnunet_itself_trains_and_its_masks_lie_on_the_cases(nnunet, tmp_path, d
         assert mask.shape == source.shape
         np.testing.assert_allclose(mask.affine, source.affine, atol=1e-5)
         assert set(np.unique(mask.dataobj)) <= {0, 1}
-    assert (folder / "metrics.csv").is_file()
+    assert (tmp_path / "pages" / f"nnunet_{configuration}.csv").is_file()

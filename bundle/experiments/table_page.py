@@ -1,18 +1,20 @@
-"""The page and the CSV file of a table: ours beside the paper's."""
+"""The page, the picture and the CSV file of a table: ours beside the paper's."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from scripts.metrics import by_stratum, summarise
 from scripts.metrics.strata import ALL, ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
-from ..report import SYNTHETIC, markdown_table
+from .. import markdown
+from ..plots import plot_table
+from ..results_page import EMPTY_MASKS, SYNTHETIC
 from .comparison import Ordering, against, orderings
-from .outcome import Outcome
+from .outcome import Cases, Outcome
 from .published import Metric, Table
 
 SETTINGS = ("epochs", "features", "image_size", "batch_size", "learning_rate", "seed")
@@ -25,15 +27,32 @@ class Provenance:
 
     Attributes:
         command: that makes the page.
+        commit: of the code, which all rows of the page were made by.
         data: the data set, in words.
         synthetic: whether its cases are.
         folds: of the cross-validation; 0 without one.
     """
 
     command: str
+    commit: str
     data: str
     synthetic: bool
     folds: int = 0
+
+
+def write_table(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, pages: Path) -> None:
+    """Write `<table>.md`, `<table>.csv` and `images/<table>.png`; nothing where no row is done."""
+    done = [outcome for outcome in outcomes if outcome.state == "done"]
+    if not done:
+        return
+    order = [*table.rows]
+    outcomes = sorted(outcomes, key=lambda o: (order.index(o.name) if o.name in order else len(order), o.name))
+    picture = pages / "images" / f"{table.name}.png"
+    plot_table(table, [outcome for outcome in outcomes if outcome.state == "done"], picture)
+    page = page_of(table, outcomes, provenance, picture.relative_to(pages))
+    markdown.write_text(pages / f"{table.name}.md", page)
+    markdown.write_text(pages / f"{table.name}.csv", csv_of(table, outcomes))
+    print(f"{len(done)} of {len(outcomes)} rows -> {pages / table.name}.md")
 
 
 def page_of(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, picture: PurePath) -> str:
@@ -46,50 +65,46 @@ def page_of(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, p
         picture: path of the plot, relative to the page.
     """
     done = [outcome for outcome in outcomes if outcome.state == "done"]
+    ranked = orderings(_published_dice(table), {outcome.name: outcome.lesions for outcome in done})
     parts = [
-        f"# {table.heading}: {table.title}",
         _introduction(table, done, provenance),
         results_table(table, outcomes),
         _notes(table, done),
         f"![Dice of each row, and Dice and relative volume error by lesion size]({picture.as_posix()})",
     ]
-    ranked = orderings(_published_dice(table), {outcome.name: outcome.lesions for outcome in done})
     if ranked:
         parts += ["## Which of the paper's orderings hold", orderings_line(ranked), orderings_table(table, ranked)]
     parts += ["## By lesion size", *size_tables(table, done)]
     if provenance.folds:
         parts += [f"## The {provenance.folds} folds and their ensemble", *folds_part(table, done)]
-    parts += ["## How this was made", _how_made(done, provenance)]
-    return "\n\n".join(parts) + "\n"
+    parts += ["## How this was made", _how_made(table, done, provenance)]
+    return markdown.page(f"{table.heading}: {table.title}", *parts)
 
 
 def _introduction(table: Table, done: Sequence[Outcome], provenance: Provenance) -> str:
     groups = by_stratum(done[0].cases)
-    where = (
-        f"{len(groups[ANY_LESION])} cases with a lesion, each by the network of the fold that did not see it"
-        if provenance.folds
-        else f"{len(groups[ANY_LESION])} test cases with a lesion"
-    )
-    free = f" Cases without one ({len(groups[LESION_FREE])}) are left out." if groups[LESION_FREE] else ""
-    source = (
-        f" {table.input[:1].upper()}{table.input[1:]}. The paper's numbers: {table.source}." if table.source else ""
-    )
+    lesions, free = len(groups[ANY_LESION]), len(groups[LESION_FREE])
+    cases = "cases with a lesion, each by the network of the fold that did not see it"
     return (
-        f"Mean ± standard deviation over {where}, of {provenance.data}.{free}{source}"
-        f"{SYNTHETIC if provenance.synthetic else ''}"
+        f"Mean ± standard deviation over {lesions} {cases if provenance.folds else 'test cases with a lesion'}, of "
+        f"{provenance.data}."
+        + f" Cases without one ({free}) are left out." * bool(free)
+        + f" {table.input[:1].upper()}{table.input[1:]}. The paper's numbers: {table.source}." * bool(table.source)
+        + SYNTHETIC * provenance.synthetic
     )
 
 
 def _notes(table: Table, done: Sequence[Outcome]) -> str:
-    names = {outcome.name for outcome in done}
-    test = (
-        " p: paired Wilcoxon signed-rank test of the Dice of the row against that of "
-        f"{table.row(table.proposed).title}, Holm-corrected over the rows."
-        if table.proposed in names and len(names) > 1
-        else ""
+    tested = table.proposed in {outcome.name for outcome in done} and len(done) > 1
+    return (
+        "Below ours, in italics, is the paper's. " * bool(table.rows)
+        + "Minutes are of training and evaluation together."
+        + tested
+        * (
+            " p: paired Wilcoxon signed-rank test of the Dice of the row against that of "
+            f"{table.row(table.proposed).title}, Holm-corrected over the rows."
+        )
     )
-    paper = "Below ours, in italics, is the paper's. " if table.rows else ""
-    return f"{paper}Minutes are of training and evaluation together.{test}"
 
 
 def results_table(table: Table, outcomes: Sequence[Outcome]) -> str:
@@ -97,28 +112,18 @@ def results_table(table: Table, outcomes: Sequence[Outcome]) -> str:
     p_values = against(table.proposed, {o.name: o.lesions for o in outcomes if o.state == "done"})
     body = []
     for outcome in outcomes:
-        cells = _metric_cells(table.metrics, outcome)
-        if outcome.state == "done":
-            minutes, p = f"{outcome.seconds / 60:.1f}", p_values.get(outcome.name)
-            cells += [
-                _two_lines(f"{outcome.parameters / 1e6:.2f}", _number(outcome.published.parameters_m, 2)),
-                minutes,
-            ]
-            cells.append(_p(p) if p is not None else "")
-        else:
-            cells += [_two_lines(outcome.state, _number(outcome.published.parameters_m, 2)), "", ""]
-        body.append([outcome.published.title, *cells])
+        published, done = outcome.published, outcome.state == "done"
+        summary = summarise(outcome.lesions, table.metrics)[ALL]
+        cells = [
+            _two_lines(_ours(summary[name], metric), _mean_sd(published.values.get(name, ()), metric.digits))
+            for name, metric in table.metrics.items()
+        ]
+        size = f"{outcome.parameters / 1e6:.2f}" if done else outcome.state
+        cells.append(_two_lines(size, f"{published.parameters_m:.2f}" if published.parameters_m else ""))
+        cells.append(f"{outcome.seconds / 60:.1f}" if done else "")
+        body.append([published.title, *cells, _p(p_values[outcome.name]) if outcome.name in p_values else ""])
     header = ["", *(metric.title for metric in table.metrics.values()), "parameters (M)", "minutes", "p (Dice)"]
-    return markdown_table(header, body)
-
-
-def _metric_cells(metrics: Mapping[str, Metric], outcome: Outcome) -> list[str]:
-    summary = summarise(outcome.lesions, metrics)[ALL]
-    cells = []
-    for name, metric in metrics.items():
-        published = outcome.published.values.get(name, ())
-        cells.append(_two_lines(_ours(summary[name], metric), _mean_sd(published, metric.digits)))
-    return cells
+    return markdown.table(header, body)
 
 
 def orderings_line(ranked: Sequence[Ordering]) -> str:
@@ -136,86 +141,76 @@ def orderings_table(table: Table, ranked: Sequence[Ordering]) -> str:
     body = [
         [
             f"{table.row(pair.higher).title} > {table.row(pair.lower).title}",
-            f"{pair.published:+.2f}",
-            f"{100 * pair.ours:+.2f}",
-            _p(pair.p),
-            "yes" if pair.holds else "no",
+            *(f"{pair.published:+.2f}", f"{100 * pair.ours:+.2f}", _p(pair.p), "yes" if pair.holds else "no"),
         ]
         for pair in ranked
     ]
-    return markdown_table(["by Dice", "the paper's difference (%)", "ours (%)", "p", "holds"], body)
+    return markdown.table(["by Dice", "the paper's difference (%)", "ours (%)", "p", "holds"], body)
 
 
 def size_tables(table: Table, done: Sequence[Outcome]) -> list[str]:
     """Dice and relative volume error of each row by lesion size, as Fig. 10 of Wang 2020 has them."""
     groups = (SMALL, MEDIUM, LARGE)
     counts = by_stratum(done[0].cases)
-    header = ["", *(f"{group}, n = {len(counts[group])}" for group in groups)]
     parts = []
     for name, metric in (("dice", Metric("Dice (%)", 1, 100)), ("relative_volume_error", Metric("RVE", 2))):
         body = []
         for outcome in done:
-            summary = summarise(outcome.cases, [name])
-            published = outcome.published.dice_by_size if name == "dice" else ()
-            cells = []
-            for index, group in enumerate(groups):
-                cells.append(_two_lines(_ours(summary[group][name], metric), _mean_sd(published[index:][:1], 2)))
-            body.append([outcome.published.title, *cells])
-        parts += [f"{metric.title}:", markdown_table(header, body)]
+            summary, row = summarise(outcome.cases, [name]), outcome.published
+            papers = row.dice_by_size if name == "dice" else ()
+            cells = [
+                _two_lines(_ours(summary[group][name], metric), _mean_sd(papers[index:][:1], 2))
+                for index, group in enumerate(groups)
+            ]
+            body.append([row.title, *cells])
+        header = ["", *(f"{group}, n = {len(counts[group])}" for group in groups)]
+        parts += [f"{metric.title}:", markdown.table(header, body)]
     return parts
 
 
 def folds_part(table: Table, done: Sequence[Outcome]) -> list[str]:
     """Mean Dice of the test cases with the network of each fold, and with all of them."""
 
-    def dice(cases: Sequence[Mapping[str, Any]]) -> str:
+    def dice(cases: Cases) -> str:
         return _ours(summarise(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
 
-    count = max(len(outcome.folds) for outcome in done)
     body = [
         [
-            o.published.title,
-            *(dice(fold) for fold in o.folds),
-            dice([case for f in o.folds for case in f]),
-            dice(o.ensemble),
+            outcome.published.title,
+            *map(dice, [*outcome.folds, [case for fold in outcome.folds for case in fold], outcome.ensemble]),
         ]
-        for o in done
+        for outcome in done
     ]
-    header = ["", *(f"fold {index + 1}" for index in range(count)), "all folds", "ensemble"]
+    header = ["", *(f"fold {index + 1}" for index in range(len(done[0].folds))), "all folds", "ensemble"]
     sentence = (
         "Dice (%) on the test section, which no fold trains on, with the network of each fold, and with the ensemble, "
         "which averages the lesion's probability over them."
     )
     if table.ensemble:
         sentence += f" The paper's {table.ensemble['title']}: {table.ensemble['dice']:.0f}."
-    return [sentence, markdown_table(header, body)]
+    return [sentence, markdown.table(header, body)]
 
 
-def _how_made(done: Sequence[Outcome], provenance: Provenance) -> str:
-    lines = [f"- command: `{provenance.command}`"]
-    lines.append(f"- commit: {_listed(commit for o in done for commit in o.commits)}")
-    lines.append(f"- machine: {', '.join(sorted({machine for o in done for machine in o.machines}))}")
-    lines.append(f"- data: {provenance.data}")
-    for key in SETTINGS:
-        lines.append(f"- {key}: {_by_value(done, key)}")
-    lines.append(
-        "- where one mask alone is empty, HD and ASSD are the diagonal of the image, and precision and recall are 0 "
-        "(`scripts.metrics.EmptyMaskValues`)"
+def _how_made(table: Table, done: Sequence[Outcome], provenance: Provenance) -> str:
+    return markdown.bullets(
+        [
+            f"command: `{provenance.command}`",
+            f"commit: `{provenance.commit}`; every row was made by its code, configs and data",
+            f"machine: {', '.join(sorted({machine for outcome in done for machine in outcome.machines}))}",
+            f"data: {provenance.data}",
+            *(f"{key}: {_by_value(table, done, key)}" for key in SETTINGS),
+            EMPTY_MASKS,
+        ]
     )
-    return "\n".join(lines)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(set(names)))
 
 
 def setting_of(outcome: Outcome, key: str) -> str:
     """A key of the config that the row was trained with; its epochs are those of each stage."""
-    stages = len(outcome.settings.get("stages", ()))
-    return f"{outcome.settings.get(key, '–')}" + (f" in each of {stages} stages" * (key == "epochs" and stages > 1))
+    stages = len(outcome.settings.get("stages") or ())
+    return f"{outcome.settings.get(key, '–')}" + f" in each of {stages} stages" * (key == "epochs" and stages > 1)
 
 
-def _by_value(done: Sequence[Outcome], key: str) -> str:
+def _by_value(table: Table, done: Sequence[Outcome], key: str) -> str:
     """The value that all rows share, or each value with its rows."""
     rows: dict[str, list[str]] = {}
     for outcome in done:
@@ -230,33 +225,26 @@ def csv_of(table: Table, outcomes: Sequence[Outcome]) -> str:
     p_values = against(table.proposed, {o.name: o.lesions for o in outcomes if o.state == "done"})
     rows = []
     for outcome in outcomes:
-        row: dict[str, Any] = {"row": outcome.name, "title": outcome.published.title, "state": outcome.state}
+        paper = outcome.published
+        row: dict[str, Any] = {"row": outcome.name, "title": paper.title, "state": outcome.state}
         row["cases"] = len(outcome.lesions)
         summary = summarise(outcome.lesions, table.metrics)[ALL]
         for name, metric in table.metrics.items():
-            published = [value / metric.scale for value in outcome.published.values.get(name, ())]
+            theirs = [*(value / metric.scale for value in paper.values.get(name, ())), None, None]
             row |= {f"{name}_mean": summary[name]["mean"], f"{name}_sd": summary[name]["sd"]}
-            row |= {f"paper_{name}_{key}": value for key, value in zip(("mean", "sd"), published, strict=False)}
+            row |= {f"paper_{name}_mean": theirs[0], f"paper_{name}_sd": theirs[1]}
         row |= {"p_holm": p_values.get(outcome.name), "parameters_m": outcome.parameters / 1e6 or None}
-        row |= {"paper_parameters_m": outcome.published.parameters_m, "minutes": outcome.seconds / 60 or None}
-        row |= {key: setting_of(outcome, key) for key in SETTINGS if outcome.settings}
-        rows.append(row)
-    columns = ["row", "title", "state", "cases"]
-    columns += [f"{p}{name}_{key}" for name in table.metrics for p in ("", "paper_") for key in ("mean", "sd")]
-    columns += ["p_holm", "parameters_m", "paper_parameters_m", "minutes", *SETTINGS]
+        row |= {"paper_parameters_m": paper.parameters_m, "minutes": outcome.seconds / 60 or None}
+        rows.append(row | {key: setting_of(outcome, key) if outcome.settings else None for key in SETTINGS})
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     return stream.getvalue()
 
 
 def _published_dice(table: Table) -> dict[str, float]:
     return {name: row.values["dice"][0] for name, row in table.rows.items() if "dice" in row.values}
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _ours(summary: Mapping[str, float | int | None], metric: Metric) -> str:
@@ -267,10 +255,6 @@ def _ours(summary: Mapping[str, float | int | None], metric: Metric) -> str:
 
 def _mean_sd(values: Sequence[float], digits: int) -> str:
     return " ± ".join(f"{value:.{digits}f}" for value in values)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _two_lines(ours: str, published: str) -> str:
