@@ -113,7 +113,10 @@ def dataset_dir(tmp_path: Path, write_case: Callable[..., dict[str, str]]) -> Pa
 
 @pytest.fixture
 def workflow(dataset_dir: Path) -> Callable[..., ConfigWorkflow]:
-    """A function that gives an initialised workflow of ``configs/<name>.json`` on the small data set."""
+    """A function that gives an initialised workflow of ``configs/<name>.json`` on the small data set.
+
+    ``evaluate`` is an overlay of ``train``, which is put under it.
+    """
 
     def make(*names: str, workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:
         paths = {
@@ -121,8 +124,9 @@ def workflow(dataset_dir: Path) -> Callable[..., ConfigWorkflow]:
             "output_dir": str(dataset_dir / "eval"),
             "ckpt_dir": str(dataset_dir / "models"),
         }
+        files = ("train", *names) if names[0] == "evaluate" else names
         result = ConfigWorkflow(
-            config_file=[str(ROOT / "configs" / f"{name}.json") for name in names],
+            config_file=[str(ROOT / "configs" / f"{name}.json") for name in files],
             logging_file=False,
             workflow_type=workflow_type,
             **{**SMALL, **paths, **overrides},

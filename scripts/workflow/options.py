@@ -82,10 +82,12 @@ def check_options() -> None:
     """Check the config that this is called from, as text; the first step of every workflow.
 
     Raises:
-        OptionError: a key is not known, a value is of another kind or out of its range, or a path is an expression.
+        OptionError: an overlay runs without its base, a key is not known, a value is of another kind or out of its range,
+            or a path is an expression.
     """
     end_with_the_cause()
     config = _config()
+    _check_base(config)
     _check_keys(config)
     for key, typed in typed_values().items():
         if key in TEXT_KEYS and (typed != str(config.get(key)) or typed[:1] in ("$", "@", "%")):
@@ -132,6 +134,16 @@ def _config() -> dict[str, Any]:
             return parser.get()
         frame = frame.f_back
     raise RuntimeError("check_options: expected a call by monai.bundle.ConfigParser, got another")
+
+
+def _check_base(config: Mapping[str, Any]) -> None:
+    """Raise OptionError for an overlay, such as ``evaluate.json``, that runs without the config that it changes."""
+    used = {name for text in _texts(config) if text[:1] in ("$", "@") for name in _REFERENCE.findall(text)}
+    if missing := sorted(used - config.keys()):
+        raise OptionError(
+            "config_file: expected an overlay after its base, such as --config_file "
+            f"\"['configs/train.json','configs/evaluate.json']\", got a config without {', '.join(missing)}"
+        )
 
 
 def _check_keys(config: Mapping[str, Any]) -> None:
