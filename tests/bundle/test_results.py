@@ -13,7 +13,7 @@ from bundle import results
 from bundle.__main__ import main
 from bundle.report import Method, difference_line, lesion_free_table, metrics_table
 from bundle.results import check_same_cases, read_rows
-from bundle.steps import describe_data, ensure_data, load_cases
+from bundle.data import describe_data, ensure_data, load_cases
 from scripts.metrics import METRICS, TMAX_6S, ThresholdRule, case_metrics
 from scripts.metrics.handler import write_rows
 from scripts.networks import StrokeLesionNet
@@ -153,7 +153,7 @@ def test_data_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if len(made) > 1:  # the first is interrupted
             (folder / "datalist.json").touch()
 
-    monkeypatch.setattr("bundle.steps.generate_cohort", generate)
+    monkeypatch.setattr("bundle.data.generate_cohort", generate)
     for _ in range(3):
         ensure_data(tmp_path / "data", (0, 0, 4), 9)
     assert made == [((0, 0, 4), 9, False), ((0, 0, 4), 9, True)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bundle.steps import ensure_data
+from bundle.data import ensure_data
 from scripts.io import load_datalist
 from tests.monailabel.server import Server
 
