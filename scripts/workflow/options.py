@@ -70,7 +70,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),
     "learning_rate": (_is_number(0), "a number, 0 or more"),
-    "num_workers": (_is_count(0), "a whole number, 0 or more"),
+    **dict.fromkeys(("num_workers", "val_num_workers"), (_is_count(0), "a whole number, 0 or more")),
     "seed": (_is_count(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
     "features": (_is_widths, "a list of whole numbers of at least 1"),
     "dt_s": (lambda v: v is None or (_is_number(0)(v) and v > 0), "a time in s above 0, or None for the header's"),
@@ -82,8 +82,8 @@ def check_options() -> None:
     """Check the config that this is called from, as text; the first step of every workflow.
 
     Raises:
-        OptionError: an overlay runs without its base, a key is not known, a value is of another kind or out of its range,
-            or a path is an expression.
+        OptionError: an overlay runs without its base, a key is not known, a value is of another kind or out of its
+            range, or a path is an expression.
     """
     end_with_the_cause()
     config = _config()
