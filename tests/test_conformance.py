@@ -27,7 +27,6 @@ WORKFLOWS = {
     "evaluate": ["evaluate"],
     "evaluate, several processes": ["evaluate", "multi_gpu_evaluate"],
     "inference": ["inference"],
-    "inference, TensorRT": ["inference", "inference_trt"],
     **{row: ["train", f"experiments/{row}"] for row in ROWS},
 }
 """The config files of everything that runs, each to be put after its base."""
