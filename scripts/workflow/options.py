@@ -87,7 +87,6 @@ def check_options() -> None:
     """
     end_with_the_cause()
     config = _config()
-    _check_base(config)
     _check_keys(config)
     for key, typed in typed_values().items():
         if key in TEXT_KEYS and (typed != str(config.get(key)) or typed[:1] in ("$", "@", "%")):
@@ -100,6 +99,7 @@ def check_options() -> None:
         for path in _texts(cases if isinstance(cases, list) else None):
             if _is_changed(path):
                 raise _not_plain(key, path)
+    _check_base(config)
 
 
 def check_value(key: str, value: Any) -> None:

@@ -70,7 +70,7 @@ class StagedTraining:
 
     def _enter(self, engine: Engine) -> None:
         self._release(engine)
-        if engine.state.epoch in range(1, self.epochs * len(self.stages), self.epochs):
+        if engine.state.epoch in range(1, self.epochs * len(self.stages) + 1, self.epochs):
             self._begin_stage()
         trained = self.stages[self.stage_of(engine.state.epoch)]
         self.network.requires_grad_(False)

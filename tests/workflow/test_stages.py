@@ -110,17 +110,18 @@ def test_the_options_of_the_config_train_a_pseudo_dwi_then_a_segmentor_then_both
     assert rates == pytest.approx(cosine * 3)
 
 
-def test_a_step_schedule_starts_again_in_each_stage():
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_a_step_schedule_starts_again_in_each_stage(epochs):
     network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.002)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.2)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=min(3, epochs), gamma=0.2)
     trainer = Engine(lambda engine, batch: optimizer.step())
-    StagedTraining(network, [["0"], ["1"]], epochs=5, lr_scheduler=scheduler).attach(trainer)
+    StagedTraining(network, [["0"], ["1"]], epochs=epochs, lr_scheduler=scheduler).attach(trainer)
     rates = []
     trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: scheduler.step())
-    trainer.run([0], max_epochs=10)
-    assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0004, 0.0004] * 2)
+    trainer.run([0], max_epochs=2 * epochs)
+    assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0004, 0.0004][:epochs] * 2)
 
 
 def test_an_interrupted_staged_training_ends_with_the_same_bits(workflow, dataset_dir):
