@@ -31,6 +31,16 @@ settings.load_profile("project")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
+def config_files(*names: str) -> list[str]:
+    """The files of configs, each after its base: ``train`` for ``evaluate``, and for a row the base of its table."""
+    files = [ROOT / "configs" / "train.json"] if names[0] == "evaluate" else []
+    for path in (ROOT / "configs" / f"{name}.json" for name in names):
+        base = path.with_stem(path.stem.split("_")[0])
+        files += [base] if path.parent.name == "experiments" and base.is_file() and base != path else []
+        files.append(path)
+    return [str(path) for path in files]
+
+
 def axial_affine(spacing_mm: tuple[float, float, float] = (3.6, 3.6, 8.0), codes: str = "RAS") -> np.ndarray:
     """An affine whose voxel axes point along ``codes``, such as LPS; the slices stay the third axis."""
     signs = [1.0 if code in "RAS" else -1.0 for code in codes]
@@ -122,7 +132,7 @@ def workflow(dataset_dir: Path) -> Callable[..., ConfigWorkflow]:
             "ckpt_dir": str(dataset_dir / "models"),
         }
         result = ConfigWorkflow(
-            config_file=[str(ROOT / "configs" / f"{name}.json") for name in names],
+            config_file=config_files(*names),
             logging_file=False,
             workflow_type=workflow_type,
             **{**SMALL, **paths, **overrides},

@@ -16,25 +16,39 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, config_files
+from tests.test_experiments import ROWS
 
-CONFIGS = sorted((ROOT / "configs").glob("*.json"))
-WORKFLOWS = ("train", "evaluate", "inference")
-SHARED_KEYS = [
-    "bundle_root",
-    "dataset_dir",
-    "datalist",
-    "output_dir",
-    "ckpt_dir",
-    "ckpt_path",
-    "device",
-    "amp",
-    "features",
-] + ["image_size", "batch_size", "cache_rate", "num_workers", "network_def", "network"]
+CONFIGS = sorted((ROOT / "configs").glob("**/*.json"))
+WORKFLOWS = {
+    "train": ["train"],
+    "train, several processes": ["train", "multi_gpu_train"],
+    "train as published": ["train", "paper"],
+    "evaluate": ["evaluate"],
+    "evaluate, several processes": ["evaluate", "multi_gpu_evaluate"],
+    "inference": ["inference"],
+    **{row: ["train", f"experiments/{row}"] for row in ROWS},
+}
+"""The config files of everything that runs, each to be put after its base."""
+EVERYWHERE = ["bundle_root", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "device", "amp", "features"] + [
+    *("image_size", "channels", "dt_s", "orientation", "mirror", "min_lesion_ml", "num_workers"),
+    *("network_def", "network", "inferer"),
+]
+OVERRIDDEN = {
+    "train": [*EVERYWHERE, "last_path", "epochs", "batch_size", "learning_rate", "seed", "cache_rate", "val_interval"],
+    "evaluate": [*EVERYWHERE, "ckpt_path", "section", "computed_maps"],
+    "inference": [*EVERYWHERE, "ckpt_path", "section", "image", "overwrite"],
+}
+RUN_IDS = {"imports", "initialize", "run", "training", "finalize"}
 
 
 def content(name):
     return json.loads((ROOT / "configs" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def merged(*names):
+    """Configs as MONAI merges them, each after its base."""
+    return ConfigParser.load_config_files(config_files(*names))
 
 
 def strings(item):
@@ -49,13 +63,39 @@ def strings(item):
         yield item
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def keys_without_effect(config):
+    """The keys of values and expressions that nothing in the config refers to; programs look for some components."""
+    used = {name for text in strings(config) for name in re.findall(r"[@%](\w+)", text)} | RUN_IDS | {"description"}
+    values = {key for key, value in config.items() if not isinstance(value, dict) and "_target_" not in str(value)}
+    return values - used
+
+
+@pytest.mark.parametrize("names", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_no_key_is_without_effect(names):
+    assert keys_without_effect(merged(*names)) == set()
+
+
+def test_a_key_without_effect_is_found():
+    config = {"a": 1, "b": "$@a + 1", "c": "%d#e", "d": {"e": "@c"}, "f": [1, 2], "run": ["$@c"]}
+    assert keys_without_effect(config) == {"b", "f"}
+
+
+@pytest.mark.parametrize("config", ["evaluate", "multi_gpu_train", "multi_gpu_evaluate", "paper", "inference_trt"])
+def test_an_overlay_repeats_nothing_of_its_base(config):
+    base = "inference" if config == "inference_trt" else "evaluate" if config == "multi_gpu_evaluate" else "train"
+    overlay, below = content(config), merged(base)
+    assert not {key for key in overlay if key[0] != "+" and "#" not in key and below.get(key) == overlay[key]} - {
+        "batch_size"
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_imports_nothing_of_the_bundle(path):
     # MONAI puts the bundle on the path only in `run`: an import of it would fail from another directory.
     assert not [text for text in strings(json.loads(path.read_text())) if re.search(r"^\$.*\bscripts\b", text)]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_component_that_a_config_names_exists(path):
     from monai.bundle.config_item import ComponentLocator
     from monai.utils import optional_import
@@ -80,29 +120,34 @@ def test_every_component_that_a_config_names_exists(path):
             assert optional_import(module, name=name)[1], target
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", OVERRIDDEN)
 def test_a_workflow_has_the_keys_that_people_override(name):
-    assert set(SHARED_KEYS) <= content(name).keys()
+    assert set(OVERRIDDEN[name]) <= merged(name).keys()
 
 
-@pytest.mark.parametrize(
-    "key",
-    [*SHARED_KEYS[:3], "device", "features", "image_size", "channels", "network_def", "network", "inferer"],
-)
-def test_the_workflows_agree(key):
-    assert content("train")[key] == content("evaluate")[key] == content("inference")[key]
+def test_inference_is_as_evaluation():
+    """``inference.json`` stands alone, since MONAI Label reads it alone; what it shares with the others is the same."""
+    inference, evaluation = content("inference"), merged("evaluate")
+    alike = {*EVERYWHERE, "section", "ckpt_path", "imports", "checkpoint_loader"} - {"mirror", "min_lesion_ml"}
+    assert {key for key in alike if inference[key] != evaluation[key]} == set()
+    shown = inference["displayable_configs"]
+    assert {key: evaluation[key] for key in ("mirror", "min_lesion_ml")} == {
+        key: shown[inference[key].removeprefix("@displayable_configs#")] for key in ("mirror", "min_lesion_ml")
+    }
+    for key in ("preprocessing", "postprocessing"):
+        shared = json.dumps(evaluation["validate"][key]).replace("@validate#preprocessing", "@preprocessing")
+        assert inference[key] == json.loads(shared), key
 
 
-def test_training_validates_as_evaluation_evaluates():
-    validate, evaluate = content("train")["validate"], content("evaluate")
-    assert validate["preprocessing"] == evaluate["preprocessing"] == content("inference")["preprocessing"]
-    postprocessing = json.dumps(validate["postprocessing"]).replace("@validate#preprocessing", "@preprocessing")
-    assert json.loads(postprocessing) == evaluate["postprocessing"] == content("inference")["postprocessing"]
+def test_evaluation_measures_as_training_validates():
+    train, evaluation = merged("train")["validate"], merged("evaluate")["validate"]
+    for key in ("preprocessing", "inferer", "postprocessing", "evaluator"):
+        assert train[key] == evaluation[key]
 
 
 def test_training_has_what_monai_label_reaches_for():
     train = content("train")
-    assert isinstance(train["train"]["handlers"], list)
+    assert all(isinstance(handler, dict) for handler in train["train"]["handlers"])  # a name would have no `get`
     assert "max_epochs" in train["train"]["trainer"]
     assert "data" in train["train"]["dataset"]
     assert "data" in train["validate"]["dataset"]
@@ -158,7 +203,7 @@ def test_train_evaluate_and_infer_as_the_zoo_tests_a_bundle(workflow, dataset_di
     validation = training.parser.get_parsed_content("validate#evaluator").state
     assert losses[-1] < losses[0]
 
-    evaluation = workflow("evaluate", workflow_type="infer", min_lesion_ml=0, section="validation")
+    evaluation = workflow("evaluate", min_lesion_ml=0, section="validation")
     assert evaluation.check_properties() == []
     evaluation.run()
     dice = dice_by_case(dataset_dir / "eval" / "metrics.csv")

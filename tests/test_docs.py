@@ -64,7 +64,7 @@ def test_a_bundle_command_runs_from_another_directory(command, dataset_dir, tmp_
             arguments += [f"--{name}", str(value)]
     arguments += OVERRIDES
     if "training" not in arguments:
-        arguments += ["--handlers#0#_disabled_", "True"]
+        arguments += ["--checkpoint_loader#_disabled_", "True"]
     run(arguments, tmp_path)
     if "training" in arguments:
         assert (tmp_path / "m" / "model.pt").exists()

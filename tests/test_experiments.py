@@ -2,14 +2,18 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Events
+from monai.bundle import ConfigParser
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, config_files
 
-ROWS = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("*.json"))
+FILES = sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("*.json"))
+ROWS = [name for name in FILES if "_" in name]
+BASES = [name for name in FILES if "_" not in name]
 
 F_O = ["cbf", "cbv", "mtt", "tmax"]
 EVERYTHING = ["image", *F_O, "mip"]
@@ -86,6 +90,42 @@ def test_every_row_says_what_it_is():
         assert overlay["description"].startswith(("Wang 2020, Table", "Song 2019", "Abulnaga 2018")), row
 
 
+def test_every_base_has_rows():
+    assert set(BASES) <= {row.split("_")[0] for row in ROWS}
+
+
+def blocks(config, path=""):
+    """Every key of a nested config, as MONAI names it, with its value."""
+    for key, value in config.items():
+        yield f"{path}{key}", value
+        if isinstance(value, dict):
+            yield from blocks(value, f"{path}{key}#")
+
+
+def leaves(config):
+    """The values of a nested config that are no blocks themselves."""
+    return {key: value for key, value in blocks(config) if not isinstance(value, dict)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_overlay_changes_what_it_names_and_no_block_for_a_word_of_it(name):
+    *below, overlay = config_files("train", f"experiments/{name}")
+    base, config = ConfigParser.load_config_files(below), ConfigParser.load_config_files([*below, overlay])
+    named = json.loads(Path(overlay).read_text())
+    before, after = leaves(base), leaves(config)
+    changed = {key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...)}
+    for key in named:
+        own = {other for other in changed if f"{other}#".startswith(f"{key}#")}
+        assert own, f"{key} has this value already"
+        changed -= own
+    assert not changed
+    earlier = dict(blocks(base))
+    for key, value in named.items():
+        block = earlier.get(key)
+        if isinstance(value, dict) and isinstance(block, dict) and value["_target_"] == block["_target_"]:
+            assert block.keys() - value.keys(), f"{key}: name what changes in it, such as {key}#features"
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row(row, workflow, with_dwi):
     channels, count, stages, terms = EXPECTED[row]
@@ -119,7 +159,7 @@ def test_a_row(row, workflow, with_dwi):
     assert changed == (stages or [parts])
 
     saved = torch.load(with_dwi / "models" / "model.pt", weights_only=True)
-    evaluation = workflow("evaluate", f"experiments/{row}", workflow_type="infer")
+    evaluation = workflow("evaluate", f"experiments/{row}")
     evaluation.run()
     loaded = evaluation.parser.get_parsed_content("network").state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items())

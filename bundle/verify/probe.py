@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = Path(__file__).parent / "metadata_schema.json"
-WORKFLOWS = {"train": "train", "evaluate": "inference", "inference": "inference"}
+WORKFLOWS = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}
+"""The config files of each workflow."""
 NETWORK, ANY_SIZE = "network_def", 48
 
 
@@ -59,14 +60,12 @@ def probe(root: Path, folder: Path, *, online: bool) -> dict[str, str]:
 
     def check_properties() -> None:
         overrides = {"dataset_dir": str(write_data(folder)), "output_dir": str(folder), "ckpt_dir": str(folder)}
-        for name, workflow_type in WORKFLOWS.items():
-            files = [root / "configs" / f"{each}.json" for each in ("train", name)]
-            alone = "network_def" in ConfigParser.load_config_file(str(files[1]))  # else it lies over the training's
+        for name, files in WORKFLOWS.items():
             workflow = ConfigWorkflow(
-                config_file=[str(file) for file in files[alone:]],
+                config_file=[str(root / "configs" / f"{file}.json") for file in files],
                 meta_file=str(metadata),
                 logging_file=str(root / "configs" / "logging.conf"),
-                workflow_type=workflow_type,
+                workflow_type="inference" if name == "inference" else "train",  # evaluate overlays train
                 **overrides,
                 num_workers=0,
             )

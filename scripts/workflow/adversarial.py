@@ -14,10 +14,19 @@ from monai.networks.nets import MultiScalePatchDiscriminator
 from monai.utils import AdversarialIterationEvents, AdversarialKeys, CommonKeys
 from torch import Tensor, nn
 
+from ..losses import DiscriminatorLoss, GeneratorLoss
 from .loss_terms import LossTerms
 
 #: What an adversarial engine's state has beside that of a supervised one.
 DISCRIMINATOR_STATE = ("d_network", "d_optimizer")
+
+SUPERVISED = {
+    "network": "g_network",
+    "optimizer": "g_optimizer",
+    "inferer": "g_inferer",
+    "loss_function": "recon_loss_function",
+}
+"""Arguments of MONAI's ``SupervisedTrainer`` and their names in its ``AdversarialTrainer``."""
 
 
 def pseudo_dwi_discriminator(conditions: int, channels: int = 16, image_size: int = 256) -> nn.Module:
@@ -77,13 +86,17 @@ class PseudoDwiAdversarialTrainer(AdversarialTrainer):
 
     Args:
         conditional: whether the discriminator sees the network's input.
-        **kwargs: the arguments of MONAI's ``AdversarialTrainer``.
+        **kwargs: the arguments of MONAI's ``AdversarialTrainer``, of which the generator's may also have the names that
+            they have in ``SupervisedTrainer``, so that a config of that becomes one of this by a few keys. The losses
+            are by default those of a least-squares GAN.
     """
 
     def __init__(self, conditional: bool = True, **kwargs: Any):
         self.conditional = conditional
         # A gradient of None, unlike one of 0, keeps an optimiser from moving a parameter by its momentum or decay.
-        super().__init__(**{"d_inferer": JudgeInferer(), "optim_set_to_none": True, **kwargs})
+        defaults = {"d_inferer": JudgeInferer(), "optim_set_to_none": True}
+        losses = {"g_loss_function": GeneratorLoss(), "d_loss_function": DiscriminatorLoss()}
+        super().__init__(**{**defaults, **losses, **{SUPERVISED.get(name, name): kwargs[name] for name in kwargs}})
         # MONAI's step has one entry, FAKES, for what is judged and for what the reconstruction loss is of: it holds all
         # outputs while that loss is computed, and the images otherwise.
         events = AdversarialIterationEvents

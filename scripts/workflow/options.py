@@ -70,7 +70,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),
     "learning_rate": (_is_number(0), "a number, 0 or more"),
-    "num_workers": (_is_count(0), "a whole number, 0 or more"),
+    **dict.fromkeys(("num_workers", "val_num_workers"), (_is_count(0), "a whole number, 0 or more")),
     "seed": (_is_count(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
     "features": (_is_widths, "a list of whole numbers of at least 1"),
     "dt_s": (lambda v: v is None or (_is_number(0)(v) and v > 0), "a time in s above 0, or None for the header's"),
@@ -82,7 +82,8 @@ def check_options() -> None:
     """Check the config that this is called from, as text; the first step of every workflow.
 
     Raises:
-        OptionError: a key is not known, a value is of another kind or out of its range, or a path is an expression.
+        OptionError: an overlay runs without its base, a key is not known, a value is of another kind or out of its
+            range, or a path is an expression.
     """
     end_with_the_cause()
     config = _config()
@@ -98,6 +99,7 @@ def check_options() -> None:
         for path in _texts(cases if isinstance(cases, list) else None):
             if _is_changed(path):
                 raise _not_plain(key, path)
+    _check_base(config)
 
 
 def check_value(key: str, value: Any) -> None:
@@ -132,6 +134,16 @@ def _config() -> dict[str, Any]:
             return parser.get()
         frame = frame.f_back
     raise RuntimeError("check_options: expected a call by monai.bundle.ConfigParser, got another")
+
+
+def _check_base(config: Mapping[str, Any]) -> None:
+    """Raise OptionError for an overlay, such as ``evaluate.json``, that runs without the config that it changes."""
+    used = {name for text in _texts(config) if text[:1] in ("$", "@") for name in _REFERENCE.findall(text)}
+    if missing := sorted(used - config.keys()):
+        raise OptionError(
+            "config_file: expected an overlay after its base, such as --config_file "
+            f"\"['configs/train.json','configs/evaluate.json']\", got a config without {', '.join(missing)}"
+        )
 
 
 def _check_keys(config: Mapping[str, Any]) -> None:

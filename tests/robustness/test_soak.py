@@ -28,7 +28,7 @@ def test_memory_stays_flat(
     number = min(5 * EXAMPLES, 300)
     case = {key: str(dataset_dir / "case_4" / f"{key}.nii") for key in ("image", "cbf", "cbv", "mtt", "tmax")}
     cases = [{"case": f"case_{index}", **case} for index in range(number)]
-    overrides = {"dataset#data": cases, "handlers#0#_disabled_": True, "min_lesion_ml": 0}
+    overrides = {"dataset#data": cases, "checkpoint_loader#_disabled_": True, "min_lesion_ml": 0}
     inference = workflow("inference", workflow_type="infer", **overrides)
     memory: list[float] = []
     evaluator = inference.parser.get_parsed_content("evaluator")

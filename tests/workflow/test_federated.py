@@ -17,14 +17,11 @@ def site(dataset_dir):
     def make(**options):
         paths = {key: str(dataset_dir / "site" / key) for key in ("ckpt_dir", "output_dir")}
         overrides = {**SMALL, **paths, "dataset_dir": str(dataset_dir), "epochs": 2}
-        configs = "configs/train.json"
         client = MonaiAlgo(
             bundle_root=str(ROOT),
-            config_train_filename=configs,
             train_kwargs=dict(overrides),
-            config_evaluate_filename=configs,
             eval_kwargs=dict(overrides),
-            **options,
+            **{"config_evaluate_filename": "configs/train.json", **options},
         )
         client.initialize({ExtraItems.CLIENT_NAME: "site"})
         return client
@@ -57,14 +54,14 @@ def test_a_site_sends_what_its_weights_have_changed_by(site, initial):
         torch.testing.assert_close(initial[name] + sent.weights[name], trained)
 
 
-def test_a_site_scores_the_weights_that_it_is_sent(site, initial, workflow, dataset_dir):
+@pytest.mark.parametrize(("files", "section"), [("configs/train.json", "validation"), ("default", "testing")])
+def test_a_site_scores_the_weights_that_it_is_sent(files, section, site, initial, workflow, dataset_dir):
     weights = {**initial, "segmentor.output.bias": torch.tensor([0.0, 5.0])}  # most is lesion
-    metrics = site().evaluate(ExchangeObject(weights=weights)).metrics
+    # The default is MONAI's: evaluate.json over train.json, whose weights the client leaves where they are.
+    metrics = site(config_evaluate_filename=files).evaluate(ExchangeObject(weights=weights)).metrics
     torch.save(weights, dataset_dir / "sent.pt")
-    evaluation = workflow(
-        "evaluate", workflow_type="infer", section="validation", ckpt_path=str(dataset_dir / "sent.pt")
-    )
+    evaluation = workflow("evaluate", section=section, ckpt_path=str(dataset_dir / "sent.pt"))
     evaluation.run()
-    expected = evaluation.parser.get_parsed_content("evaluator").state.metrics["val_mean_dice"]
+    expected = evaluation.parser.get_parsed_content("validate#evaluator").state.metrics["val_mean_dice"]
     assert expected > 0
     assert metrics["val_mean_dice"] == pytest.approx(expected, abs=1e-6)

@@ -13,7 +13,7 @@ from tests.conftest import axial_affine
 CBF = 6
 COPY = {
     "network_def": {"_target_": "tests.workflow.copying.CopyChannel", "channel": CBF},
-    "handlers#0#_disabled_": True,
+    "checkpoint_loader#_disabled_": True,
     "min_lesion_ml": 0,
 }
 
@@ -141,7 +141,7 @@ def test_a_second_run_replaces_the_first(trained, workflow, dataset_dir):
 
 
 def test_evaluation_measures_every_case_on_its_own_grid(trained, workflow, dataset_dir):
-    evaluation = workflow("evaluate", workflow_type="infer")
+    evaluation = workflow("evaluate")
     assert evaluation.check_properties() == []
     evaluation.run()
     with (dataset_dir / "eval" / "metrics.csv").open() as stream:

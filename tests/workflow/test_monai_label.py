@@ -128,5 +128,4 @@ def test_the_config_trains_where_the_rule_says(tmp_path):
     parser.config["bundle_root"] = str(tmp_path)
     assert parser.get_parsed_content("ckpt_dir") == training_dir(tmp_path)
     assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/last.pt"
-    (saving,) = (handler for handler in parser.config["train"]["handlers"] if "best_path" in handler)
-    assert saving["best_path"] == "$@ckpt_dir + '/model.pt'"
+    assert parser["checkpoint_saver"]["best_path"] == "$@ckpt_dir + '/model.pt'"

@@ -23,7 +23,7 @@ from torch import distributed
 from scripts.io.nifti import write_nifti
 from scripts.metrics import CaseMetrics
 from scripts.transforms import CasePreprocessing
-from tests.conftest import ROOT, SMALL, axial_affine, bolus
+from tests.conftest import ROOT, SMALL, axial_affine, bolus, config_files
 from tests.processes import PROCESSES, free_port, run_in_two
 from tests.workflow.test_train import same, state
 
@@ -98,7 +98,7 @@ def configured(name: str, folder: Path, results: Path, **overrides: Any) -> Conf
     """A workflow of a config with its overlay, which leaves its results in ``results``."""
     paths = {"dataset_dir": str(folder), "output_dir": str(results / "eval"), "ckpt_dir": str(results / "models")}
     workflow = ConfigWorkflow(
-        config_file=[str(ROOT / "configs" / f"{part}.json") for part in (name, f"multi_gpu_{name}")],
+        config_file=config_files(name, f"multi_gpu_{name}"),
         logging_file=False,
         workflow_type="train",
         **{**SMALL, "epochs": 2, "batch_size": ITEMS, **paths, **overrides},
@@ -156,8 +156,8 @@ def share(rank: int, folder_name: str) -> None:
 
     ckpt_path = str(folder / "rank0" / "apart" / "models" / "model.pt")
     evaluation = configured("evaluate", folder, own / "evaluation", ckpt_path=ckpt_path)
-    metrics = next(h for h in evaluation.parser.get_parsed_content("handlers") if isinstance(h, CaseMetrics))
-    evaluator = evaluation.parser.get_parsed_content("evaluator")
+    metrics = next(h for h in evaluation.parser.get_parsed_content("validate#handlers") if isinstance(h, CaseMetrics))
+    evaluator = evaluation.parser.get_parsed_content("validate#evaluator")
     scored: list[str] = []
     evaluator.add_event_handler(
         Events.ITERATION_COMPLETED, lambda engine: scored.extend(item["case"] for item in engine.state.batch)
@@ -300,10 +300,10 @@ def test_every_case_is_scored_once(two_processes):
 @pytest.mark.parametrize("name", ["train", "evaluate"])
 def test_an_overlay_names_nothing_that_its_config_does_not_have(name):
     """A renamed key of the config would leave the overlay's without effect."""
-    config = ConfigParser.load_config_file(ROOT / "configs" / f"{name}.json")
+    config = ConfigParser.load_config_files(config_files(name))
     overlay = ConfigParser.load_config_file(ROOT / "configs" / f"multi_gpu_{name}.json")
     parser = ConfigParser(config)
-    new = {"+imports", "backend", "synchronise_norms", "finalize", "initialize", "sampler"}
+    new = {"+imports", "+finalize", "backend", "synchronise_norms", "finalize", "initialize"}
     for key in overlay.keys() - new:
         parent = key.rpartition("#")[0]
         assert not parent or parent in parser, key

@@ -13,7 +13,7 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from scripts.io.errors import OptionError
 from scripts.workflow.options import TEXT_KEYS, check_options, check_value
-from tests.conftest import ROOT, SMALL
+from tests.conftest import ROOT, SMALL, config_files
 
 HOSTILE = "$__import__('os').system('touch run') and 0 or 'x.nii'"
 
@@ -30,7 +30,7 @@ def command(folder, *options, config="inference"):
 
 def checked(config, **overrides):
     """Check a config of the bundle as its first step does, with overrides as MONAI takes them."""
-    parser = ConfigParser(ConfigParser.load_config_file(ROOT / "configs" / f"{config}.json"))
+    parser = ConfigParser(ConfigParser.load_config_files(config_files(config)))
     parser.update(overrides)
     parser["run"] = [{"_target_": "scripts.workflow.options.check_options"}]
     parser.parse()
@@ -166,12 +166,23 @@ def test_tracking_passes(settings, dataset_dir):
     parser.get_parsed_content("run#0")
 
 
-@pytest.mark.parametrize("names", [["train"], ["train", "multi_gpu_train"], ["evaluate"], ["inference"]])
+@pytest.mark.parametrize(
+    "names",
+    [["train"], ["train", "multi_gpu_train"], ["evaluate"], ["evaluate", "multi_gpu_evaluate"], ["inference"]],
+)
 def test_the_bundle_s_own_configs_pass(names):
-    content = ConfigParser.load_config_files([str(ROOT / "configs" / f"{name}.json") for name in names])
+    content = ConfigParser.load_config_files(config_files(*names))
     parser = ConfigParser({**content, **SMALL, "dataset_dir": "/data/my cases", "pretrained": ""})
     parser.parse()
     parser.get_parsed_content("run#0")
+
+
+def test_an_overlay_alone_is_refused_with_the_command_that_works(tmp_path):
+    code, lines = command(tmp_path, config="evaluate")
+    assert code == 1
+    assert lines[-1].startswith("error: config_file: expected an overlay after its base, such as --config_file ")
+    assert "\"['configs/train.json','configs/evaluate.json']\", got a config without bundle_root, " in lines[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_of_a_config_on_top_are_known_where_something_refers_to_them():

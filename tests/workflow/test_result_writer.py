@@ -22,7 +22,7 @@ from tests.conftest import ROOT, SMALL, axial_affine
 from tests.faults import full_disk, needs_fork, points_of, run_until
 from tests.workflow.test_bad_input import causes
 
-WITHOUT_WEIGHTS = {"handlers#0#_disabled_": True, "min_lesion_ml": 0}
+WITHOUT_WEIGHTS = {"checkpoint_loader#_disabled_": True, "min_lesion_ml": 0}
 
 
 def digests(folder):
@@ -110,16 +110,17 @@ def test_weights_and_datalist_are_inputs_too(key, dataset_dir):
 
 def test_evaluation_refuses_to_cover_its_datalist(workflow, dataset_dir):
     (dataset_dir / "summary.json").write_bytes((dataset_dir / "datalist.json").read_bytes())
-    overrides = {"handlers#0#_disabled_": True, "datalist": str(dataset_dir / "summary.json")}
+    overrides = {"checkpoint_loader#_disabled_": True, "datalist": str(dataset_dir / "summary.json")}
     with pytest.raises(RuntimeError) as caught:
-        workflow("evaluate", workflow_type="infer", output_dir=str(dataset_dir), **overrides).run()
+        workflow("evaluate", output_dir=str(dataset_dir), **overrides).run()
     assert "summary.json': expected a place of its own" in causes(caught.value)[-1]
 
 
 def test_evaluation_refuses_two_cases_of_one_name(workflow, dataset_dir):
     case = json.loads((dataset_dir / "datalist.json").read_text())["testing"][0]
     cases = [{key: str(dataset_dir / case[key]) for key in ("image", "label")}] * 2
-    evaluation = workflow("evaluate", workflow_type="infer", **{"handlers#0#_disabled_": True, "dataset#data": cases})
+    overrides = {"checkpoint_loader#_disabled_": True, "validate#dataset#data": cases}
+    evaluation = workflow("evaluate", **overrides)
     with pytest.raises(RuntimeError) as caught:
         evaluation.run()
     assert causes(caught.value)[-1] == "the name 'case_4' is used for 2 cases"

@@ -89,3 +89,17 @@ def test_mlflow_shows_terms_learning_rate_metric_and_the_picture(workflow, datas
     assert {"loss", "segmentation", "lr_group_0", "val_mean_dice"} <= set(run.data.metrics)
     assert len(client.get_metric_history(run.info.run_id, "val_mean_dice")) == 2
     assert [artifact.path for artifact in client.list_artifacts(run.info.run_id)] == ["sample.png"]
+
+
+@pytest.mark.parametrize("settings", ["mlflow", str(ROOT / "configs" / "mlflow.json")])
+def test_mlflow_has_an_evaluation_that_is_finished(settings, workflow, dataset_dir):
+    uri = path_to_sqlite_uri(str(dataset_dir / "mlruns.db"))
+    evaluation = workflow(
+        "evaluate", tracking=settings, tracking_uri=uri, experiment_name="e", **{"checkpoint_loader#_disabled_": True}
+    )
+    evaluation.run()
+    evaluation.finalize()
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs(client.get_experiment_by_name("e").experiment_id)
+    assert "val_mean_dice" in run.data.metrics
+    assert run.info.status == "FINISHED"  # the next run without a name would go on with it

@@ -1,12 +1,18 @@
+import math
+
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.networks import StrokeLesionNet
 from scripts.workflow import StagedTraining
+from tests.workflow.test_train import same
+from tests.workflow.test_train import state as saved
 
 PARTS = ("extractor", "generator", "segmentor")
+STAGED = {"stages": [["extractor", "generator"], ["segmentor"], [*PARTS]], "epochs": 2, "learning_rate": 0.01}
+"""Options of `configs/train.json`: a pseudo-DWI first, then a segmentor on it, then both jointly."""
 
 
 def state(network):
@@ -56,20 +62,6 @@ def test_what_is_no_part_of_the_network_is_named():
         StagedTraining(nn.Linear(1, 1), [], epochs=1)
 
 
-def test_a_training_in_stages_from_the_config(workflow):
-    arguments = {
-        "network_def#detached": ["high_level_feature", "pseudo_dwi"],
-        "stages": [["extractor"], ["generator"], ["segmentor"]],
-        "epochs": 1,
-    }
-    training = workflow("train", **arguments)
-    training.run()
-    trainer = training.parser.get_parsed_content("train#trainer")
-    assert trainer.state.epoch == 3
-    network = training.parser.get_parsed_content("network")
-    assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == {"segmentor"}
-
-
 def test_the_best_model_is_that_of_the_last_stage(workflow, dataset_dir, monkeypatch):
     scores = iter([0.9, 0.8, 0.1, 0.2])
     arguments = {"network_def#detached": ["pseudo_dwi"], "stages": [["generator"], ["segmentor"]], "epochs": 2}
@@ -80,3 +72,72 @@ def test_the_best_model_is_that_of_the_last_stage(workflow, dataset_dir, monkeyp
     assert content("validate#evaluator").state.best_metric == 0.2
     saved = torch.load(dataset_dir / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(tensor, saved[name]) for name, tensor in content("network").state_dict().items())
+
+
+def test_no_gradient_passes_through_a_frozen_part():
+    network = StrokeLesionNet((2, 4))
+    image = torch.rand(2, 11, 16, 16)
+    trainer = Engine(lambda engine, batch: None)
+    StagedTraining(network, [["generator"], PARTS], epochs=1).attach(trainer)
+    reached = []
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def look(engine):
+        output = network.synthesise(image)
+        pseudo_dwi = torch.autograd.grad(output.pseudo_dwi.sum(), network.generator.output.bias, retain_graph=True)[0]
+        assert pseudo_dwi.abs().sum() > 0  # its own loss trains it
+        reached.append(output.logits.requires_grad)
+
+    trainer.run([0], max_epochs=2)
+    assert reached == [False, True]
+
+
+def test_the_options_of_the_config_train_a_pseudo_dwi_then_a_segmentor_then_both(workflow):
+    training = workflow("train", **STAGED)
+    content = training.parser.get_parsed_content
+    trainer, network, optimizer = content("train#trainer"), content("network"), content("optimizer")
+    before, seen, rates = {}, [], []
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def start(engine):
+        before.update(state(network))
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: seen.append(changed(network, before)))
+    training.run()
+    assert seen == [{"extractor", "generator"}] * 2 + [{"segmentor"}] * 2 + [set(PARTS)] * 2
+    cosine = [0.01 * (1 + math.cos(math.pi * epoch / 2)) / 2 for epoch in range(2)]
+    assert rates == pytest.approx(cosine * 3)
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_a_step_schedule_starts_again_in_each_stage(epochs):
+    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.002)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=min(3, epochs), gamma=0.2)
+    trainer = Engine(lambda engine, batch: optimizer.step())
+    StagedTraining(network, [["0"], ["1"]], epochs=epochs, lr_scheduler=scheduler).attach(trainer)
+    rates = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: scheduler.step())
+    trainer.run([0], max_epochs=2 * epochs)
+    assert rates == pytest.approx([0.002, 0.002, 0.002, 0.0004, 0.0004][:epochs] * 2)
+
+
+def test_an_interrupted_staged_training_ends_with_the_same_bits(workflow, dataset_dir):
+    options = {**STAGED, "stages": STAGED["stages"][:2]}
+
+    def training(folder, **others):
+        return workflow("train", **options, ckpt_dir=str(dataset_dir / folder), **others)
+
+    training("whole").run()
+    for epoch in (2, 3):  # within a stage, and between two
+        interrupted = training("parts", resume=epoch > 2)
+        stop = interrupted.parser.get_parsed_content("train#trainer").terminate
+        event = Events.EPOCH_STARTED(once=epoch)
+        interrupted.parser.get_parsed_content("train#trainer").add_event_handler(event, stop)
+        interrupted.run()
+        assert saved(dataset_dir / "parts" / "last.pt")["trainer"]["iteration"] == 3 * (epoch - 1)
+    training("parts", resume=True).run()
+    for name in ("last.pt", "model.pt"):
+        assert same(saved(dataset_dir / "whole" / name), saved(dataset_dir / "parts" / name)), name
