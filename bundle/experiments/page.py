@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from scripts.metrics import by_stratum, summarise
+from scripts.metrics import by_stratum, summarize
 from scripts.metrics.strata import ALL, ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
 from ..report import SYNTHETIC, markdown_table
@@ -113,7 +113,7 @@ def results_table(table: Table, outcomes: Sequence[Outcome]) -> str:
 
 
 def _metric_cells(metrics: Mapping[str, Metric], outcome: Outcome) -> list[str]:
-    summary = summarise(outcome.lesions, metrics)[ALL]
+    summary = summarize(outcome.lesions, metrics)[ALL]
     cells = []
     for name, metric in metrics.items():
         published = outcome.published.values.get(name, ())
@@ -155,7 +155,7 @@ def size_tables(table: Table, done: Sequence[Outcome]) -> list[str]:
     for name, metric in (("dice", Metric("Dice (%)", 1, 100)), ("relative_volume_error", Metric("RVE", 2))):
         body = []
         for outcome in done:
-            summary = summarise(outcome.cases, [name])
+            summary = summarize(outcome.cases, [name])
             published = outcome.published.dice_by_size if name == "dice" else ()
             cells = []
             for index, group in enumerate(groups):
@@ -169,7 +169,7 @@ def folds_part(table: Table, done: Sequence[Outcome]) -> list[str]:
     """Mean Dice of the test cases with the network of each fold, and with all of them."""
 
     def dice(cases: Sequence[Mapping[str, Any]]) -> str:
-        return _ours(summarise(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
+        return _ours(summarize(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
 
     count = max(len(outcome.folds) for outcome in done)
     body = [
@@ -232,7 +232,7 @@ def csv_of(table: Table, outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         row: dict[str, Any] = {"row": outcome.name, "title": outcome.published.title, "state": outcome.state}
         row["cases"] = len(outcome.lesions)
-        summary = summarise(outcome.lesions, table.metrics)[ALL]
+        summary = summarize(outcome.lesions, table.metrics)[ALL]
         for name, metric in table.metrics.items():
             published = [value / metric.scale for value in outcome.published.values.get(name, ())]
             row |= {f"{name}_mean": summary[name]["mean"], f"{name}_sd": summary[name]["sd"]}
@@ -260,7 +260,7 @@ def _cell(value: Any) -> Any:
 
 
 def _ours(summary: Mapping[str, float | int | None], metric: Metric) -> str:
-    """Mean and standard deviation of a metric as :func:`scripts.metrics.summarise` gives them."""
+    """Mean and standard deviation of a metric as :func:`scripts.metrics.summarize` gives them."""
     values = [value * metric.scale for value in (summary["mean"], summary["sd"]) if value is not None]
     return _mean_sd(values, metric.digits) or "–"
 

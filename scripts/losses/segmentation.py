@@ -41,7 +41,7 @@ def weighted_cross_entropy_loss(
 def hardness_aware_generalized_dice_loss(
     logits: Tensor, label: Tensor, reduction: str = "mean", smooth: float = 1e-5
 ) -> Tensor:
-    """Negative logarithm of the generalised Dice score (Eq. 13-14): ``-log(1 - L_GD)``.
+    """Negative logarithm of the generalized Dice score (Eq. 13-14): ``-log(1 - L_GD)``.
 
     The class weights are ``m_c = 1 / (number of pixels of the class)^2`` of each item. A class that the item does not
     have gets the largest weight of those it has, as in MONAI's ``GeneralizedDiceLoss``; without a lesion the loss is

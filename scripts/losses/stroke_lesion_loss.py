@@ -35,7 +35,7 @@ class StrokeLesionLoss(nn.Module):
         ValueError: when a weight is negative or the norm is neither 1 nor 2.
 
     Attributes:
-        context_encoder: Phi_c; give its parameters to the optimiser beside the network's.
+        context_encoder: Phi_c; give its parameters to the optimizer beside the network's.
         terms: detached values at the last call: "segmentation" and its parts, such as "cross_entropy" and "dice", and,
             where they apply, "auxiliary", "synthesis" (of I_g) and "feature" (of F_h), before they are weighted.
     """

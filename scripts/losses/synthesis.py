@@ -1,4 +1,4 @@
-"""Losses of a synthesised DWI, Wang 2020, Eq. 6-8 and Table 1.
+"""Losses of a synthesized DWI, Wang 2020, Eq. 6-8 and Table 1.
 
 They have one value for each item, computed in float32 for half-precision images, and reduce it by "mean", "sum" or
 "none".
@@ -15,7 +15,7 @@ def weighted_l2_loss(
     """Mean of squares of ``A (I_g - I_d)`` (Eq. 7).
 
     Args:
-        prediction: synthesised image I_g, shape (N, 1, H, W).
+        prediction: synthesized image I_g, shape (N, 1, H, W).
         target: true image I_d, shape (N, 1, H, W).
         weight: attention map A, shape (N, 1, H, W); None for 1 everywhere.
         reduction: "mean", "sum" or "none" over the items.

@@ -23,7 +23,7 @@ from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
 from ..io.names import csv_cell, repeated_names
 from .case import METRICS, case_metrics
-from .strata import ALL, by_stratum, summarise
+from .strata import ALL, by_stratum, summarize
 
 COLUMNS = ("case", "stratum", *METRICS)
 TABLE, SUMMARY = "metrics.csv", "summary.json"
@@ -93,7 +93,7 @@ class CaseMetrics:
 
     def _finish(self, engine: Engine) -> None:
         self.rows = _gather(self.rows)
-        summary = summarise(self.rows, METRICS)
+        summary = summarize(self.rows, METRICS)
         means = {name: values["mean"] for name, values in summary[ALL].items() if values["mean"] is not None}
         engine.state.metrics.update({f"{self.prefix}{name}": mean for name, mean in means.items()})
         if self.output_dir is not None and idist.get_rank() == 0:

@@ -67,7 +67,7 @@ def lesion_metrics(
     Overlap (TP, FP, FN counted in voxels): Dice = 2 TP / (2 TP + FN + FP) (Eq. 16 of Wang 2020), precision
     TP / (TP + FP), recall TP / (TP + FN). Distances: Hausdorff distance (Eq. 17) and average symmetric surface distance
     (Eq. 18) in mm, between the surface voxels, which are those with a background voxel or the image's border among
-    their six neighbours. Volumes in ml: V_g of the label, V_s of the prediction, |V_g - V_s|,
+    their six neighbors. Volumes in ml: V_g of the label, V_s of the prediction, |V_g - V_s|,
     RVE = |V_g - V_s| / V_g (section 4.2), and the volume of false positives.
 
     Args:

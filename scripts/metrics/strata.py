@@ -30,7 +30,7 @@ def size_stratum(volume_ml: float) -> str:
     return MEDIUM if volume_ml <= LARGE_ML else LARGE
 
 
-def summarise(
+def summarize(
     rows: Sequence[Mapping[str, Any]], metrics: Iterable[str] | None = None
 ) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Mean and standard deviation of each metric over all cases and by stratum, leaving out NaN and missing values.

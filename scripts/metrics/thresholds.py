@@ -28,7 +28,7 @@ class ThresholdRule:
         above: whether the lesion lies above the threshold (MTT, Tmax) or below it (CBF, CBV).
         relative: divide the map by its mean in normal tissue, which is the brain with Tmax up to `NORMAL_TMAX_S`.
         within_tmax_s: look only where Tmax exceeds this.
-        min_component_ml: drop connected components (26 neighbours) that are smaller.
+        min_component_ml: drop connected components (26 neighbors) that are smaller.
 
     Example:
         >>> str(TMAX_6S), str(RCBF_30)
@@ -105,7 +105,7 @@ def threshold_grid() -> list[ThresholdRule]:
 def drop_small_components(
     mask: NDArray[np.bool_], min_component_ml: float, spacing_mm: Sequence[float]
 ) -> NDArray[np.bool_]:
-    """The mask without its connected components (26 neighbours) below a volume in ml."""
+    """The mask without its connected components (26 neighbors) below a volume in ml."""
     labels, count = connected_components(mask, structure=generate_binary_structure(3, 3))
     if count == 0:
         return mask

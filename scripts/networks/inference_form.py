@@ -1,6 +1,6 @@
 """The form in which a network is run when nothing is learned: the same function, of fewer and lighter operations.
 
-A batch normalisation in evaluation is an affine map of each channel, so the convolution before it can do it. What is
+A batch normalization in evaluation is an affine map of each channel, so the convolution before it can do it. What is
 computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat, and on a CPU the
 layers of :mod:`scripts.networks.inference_layers` take the places of PyTorch's.
 """
@@ -28,10 +28,10 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     It is made of the weights as they are now, and does not follow when they change.
 
     Args:
-        network: stays as it is. In the other one a batch normalisation that comes right after a convolution in an
+        network: stays as it is. In the other one a batch normalization that comes right after a convolution in an
             ``nn.Sequential``, however nested, is folded into it, unless one of them is used elsewhere too.
         dtype: of the weights of convolutions and linear layers. With ``torch.bfloat16`` it is to be run under autocast,
-            which takes care of all else: normalisations keep float32 parameters and statistics.
+            which takes care of all else: normalizations keep float32 parameters and statistics.
 
     Returns:
         A network in evaluation mode, to be run without gradients. It shares with ``network`` the weights that both
@@ -41,7 +41,7 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
         return network
     form = _copied(network, {})
     with torch.no_grad():
-        _fold_normalisations(form)
+        _fold_normalizations(form)
         if dtype != torch.float32:
             _convert_weights(form, dtype)
         if dtype == torch.bfloat16 and all(parameter.device.type == "cpu" for parameter in form.parameters()):
@@ -60,7 +60,7 @@ def _copied(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
     return copies[id(module)]
 
 
-def _fold_normalisations(network: nn.Module) -> None:
+def _fold_normalizations(network: nn.Module) -> None:
     for first, parent, name, second in _successors(network):
         if _is_foldable(first, second):
             _fold(first, second)
@@ -118,7 +118,7 @@ def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]
 
 
 def _is_foldable(first: nn.Module, second: nn.Module) -> bool:
-    """Whether these are a convolution and its normalisation, by their exact types: a subclass may do more."""
+    """Whether these are a convolution and its normalization, by their exact types: a subclass may do more."""
     return (
         type(first) in _CONVOLUTIONS
         and type(second) in _BATCH_NORMS

@@ -2,7 +2,7 @@
 
 The wrapped network may be any module with one tensor in and one tensor of logits out. What it gives besides comes as
 a named tuple, whose fields become the names of the outputs: the pseudo-DWI of :class:`StrokeLesionNet` through its
-method ``synthesise``, what a network has for its training alone through a method ``with_auxiliary``. A wrapper
+method ``synthesize``, what a network has for its training alone through a method ``with_auxiliary``. A wrapper
 holds the network as ``network`` and adds no parameters: it is the inner network that is saved and loaded.
 """
 
@@ -24,7 +24,7 @@ class _PrecisionWrapper(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
-        # Parameters keep their identity, so an optimiser built before or after works. A weight that has its format is
+        # Parameters keep their identity, so an optimizer built before or after works. A weight that has its format is
         # not copied: inferers wrap the network anew in every call.
         for parameter in network.parameters():
             if parameter.dim() in _MEMORY_FORMATS:
@@ -32,7 +32,7 @@ class _PrecisionWrapper(nn.Module):
         self.network = network
         self.amp = amp
 
-    def _run(self, image: Tensor, methods: Sequence[str] = ("synthesise",)) -> dict[str, Tensor]:
+    def _run(self, image: Tensor, methods: Sequence[str] = ("synthesize",)) -> dict[str, Tensor]:
         """Float32 outputs of the first of the methods that the network has, by name; "logits" is the first."""
         if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
             image = image.as_tensor()
@@ -58,7 +58,7 @@ class TrainingOutputs(_PrecisionWrapper):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Map ``image`` (N, C, H, W) to "logits" and what the network gives besides, such as "pseudo_dwi"."""
-        return self._run(image, ("synthesise", "with_auxiliary"))
+        return self._run(image, ("synthesize", "with_auxiliary"))
 
 
 class WithSynthesis(_PrecisionWrapper):

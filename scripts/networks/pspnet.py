@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbone import DilatedResNet, load_backbone
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 from .padding import pad_to_size
 
 
@@ -126,7 +126,7 @@ class PSPNet(nn.Module):
         self.pyramid = PyramidPooling(expansion * features[3], bins)
         self.classifier = _classifier(self.pyramid.out_channels, features[3], out_channels, dropout)
         self.auxiliary = _classifier(expansion * features[2], features[2], out_channels, dropout)
-        initialise_xavier(self)
+        initialize_xavier(self)
         if backbone_path is not None:
             load_backbone(self.backbone, backbone_path)
 

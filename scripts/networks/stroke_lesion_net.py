@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from .slnet import SLNet
-from .unet import Normalisation, UNet
+from .unet import Normalization, UNet
 
 
 class StrokeLesionOutput(NamedTuple):
-    """What :meth:`StrokeLesionNet.synthesise` returns.
+    """What :meth:`StrokeLesionNet.synthesize` returns.
 
     Attributes:
         logits: segmentation logits (N, 2, H, W), background first.
-        pseudo_dwi: synthesised DWI I_g (N, 1, H, W), on the scale of the DWI it was trained with, (0, 1).
+        pseudo_dwi: synthesized DWI I_g (N, 1, H, W), on the scale of the DWI it was trained with, (0, 1).
         high_level_feature: the extractor's output F_h (N, 1, H, W), supervised like the pseudo-DWI; None where the
             network has no extractor.
     """
@@ -26,7 +26,7 @@ class StrokeLesionOutput(NamedTuple):
 
 
 class StrokeLesionNet(nn.Module):
-    """Lesion segmentation of CT-perfusion slices through a synthesised DWI (Eq. 4, 5 and 10).
+    """Lesion segmentation of CT-perfusion slices through a synthesized DWI (Eq. 4, 5 and 10).
 
     The input's channels are, in this order, ``frames`` frames of the perfusion stage, the ``maps`` perfusion maps
     CBF, CBV, MTT and Tmax, and the temporal maximum intensity projection F_l. The extractor sees the frames and gives
@@ -41,9 +41,9 @@ class StrokeLesionNet(nn.Module):
         frames: number of frames C_e; 0 for a network without extractor, and so without F_h.
         maps: number of perfusion maps.
         temporal_mip: whether F_l is among the channels.
-        norm: normalisation of the extractor and the generator in MONAI's notation.
-        segmentor_norm: normalisation of the segmentor.
-        squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalisation the segmentor is
+        norm: normalization of the extractor and the generator in MONAI's notation.
+        segmentor_norm: normalization of the segmentor.
+        squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalization the segmentor is
             the UNet of Tables 1 and 2.
         segment_maps: give the segmentor the perfusion maps beside the pseudo-DWI (F_o + DWI of Table 5).
         detached: outputs, "high_level_feature" or "pseudo_dwi", whose network gets no gradient from the networks that
@@ -63,8 +63,8 @@ class StrokeLesionNet(nn.Module):
         frames: int = 6,
         maps: int = 4,
         temporal_mip: bool = True,
-        norm: Normalisation = "batch",
-        segmentor_norm: Normalisation = "switchable",
+        norm: Normalization = "batch",
+        segmentor_norm: Normalization = "switchable",
         squeeze_excitation: bool = True,
         segment_maps: bool = False,
         detached: Sequence[str] = (),
@@ -91,10 +91,10 @@ class StrokeLesionNet(nn.Module):
         Raises:
             ValueError: when ``image`` has another number of dimensions or channels, or is too small to be pooled.
         """
-        return self.synthesise(image).logits
+        return self.synthesize(image).logits
 
     @torch.jit.export
-    def synthesise(self, image: Tensor) -> StrokeLesionOutput:
+    def synthesize(self, image: Tensor) -> StrokeLesionOutput:
         """Logits, pseudo-DWI and high-level feature of ``image`` (N, channels, H, W).
 
         Raises:

@@ -1,4 +1,4 @@
-"""The CT scanner: attenuation of the head, contrast passage, motion, noise and quantisation to HU."""
+"""The CT scanner: attenuation of the head, contrast passage, motion, noise and quantization to HU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .anatomy import Anatomy
 from .fields import SmoothField, correlated_noise
-from .haemodynamics import CurveTable
+from .hemodynamics import CurveTable
 from .parameters import AcquisitionParameters, BolusParameters, SubjectParameters
 from .tissue import TissueState
 
@@ -154,7 +154,7 @@ def _move(
 
 
 def _rigid(image: NDArray[np.float32], shift_px: NDArray[np.float64], angle_rad: float) -> NDArray[np.float32]:
-    """Rotate (H, W, D) about the centre of the plane and shift it, with bilinear interpolation."""
+    """Rotate (H, W, D) about the center of the plane and shift it, with bilinear interpolation."""
     height, width = image.shape[:2]
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     # affine_grid counts (x, y) = (columns, rows) in units of half the width and half the height.

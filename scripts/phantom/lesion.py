@@ -85,12 +85,12 @@ class Stroke:
     """One patient's stroke; the same for all scans.
 
     Attributes:
-        core_centre_mm: (3,) centre of mass of the DWI core in template space; None without a stroke.
+        core_center_mm: (3,) center of mass of the DWI core in template space; None without a stroke.
     """
 
     def __init__(self, parameters: StrokeParameters) -> None:
         self.parameters = parameters
-        self.core_centre_mm: NDArray[np.float64] | None = None
+        self.core_center_mm: NDArray[np.float64] | None = None
         if parameters.kind == "none":
             return
         rng = np.random.default_rng(parameters.focus_seed)
@@ -153,12 +153,12 @@ class Stroke:
         inside = self._starved(points_mm, margin_mm) > 0.5
         scores = self._score(points_mm[inside], margin_mm[inside])
         if not len(scores):
-            self._threshold, self.core_centre_mm = 0.0, self._focus_mm
+            self._threshold, self.core_center_mm = 0.0, self._focus_mm
             return
         wanted = self.parameters.target_volume_ml * 1000.0 / _REFERENCE_VOXEL_MM**3
         share = min(wanted / len(scores), _LARGEST_CORE_SHARE)
         self._threshold = float(np.quantile(scores, 1.0 - share))
-        self.core_centre_mm = points_mm[inside][scores >= self._threshold].mean(axis=0).astype(float)
+        self.core_center_mm = points_mm[inside][scores >= self._threshold].mean(axis=0).astype(float)
 
     def effect(self, points_mm: NDArray[np.float32]) -> StrokeEffect:
         """Evaluate the stroke at (N, 3) template positions."""

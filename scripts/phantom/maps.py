@@ -13,7 +13,7 @@ from torch import Tensor
 from ..perfusion.deconvolution import Method, PerfusionMaps, deconvolve
 from .acquisition import Series
 from .anatomy import Anatomy
-from .haemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
+from .hemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
 from .parameters import VendorParameters
 from .wiener import wiener_deconvolve
 

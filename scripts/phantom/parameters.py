@@ -47,8 +47,8 @@ def _seed(rng: np.random.Generator) -> int:
 class SubjectParameters:
     """Head and healthy tissue of a patient.
 
-    Blood flow and volume of normal tissue in the middle of the ranges: grey 60 ml/100 g/min and 4 ml/100 g, white 25
-    and 2 (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: grey 37, white
+    Blood flow and volume of normal tissue in the middle of the ranges: gray 60 ml/100 g/min and 4 ml/100 g, white 25
+    and 2 (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: gray 37, white
     29, fluid 8 HU (unenhanced head CT; Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012).
     """
 
@@ -63,11 +63,11 @@ class SubjectParameters:
     skull_gap_mm: float
     skull_thickness_mm: float
     scalp_thickness_mm: float
-    grey_cbf_ml_100g_min: float
+    gray_cbf_ml_100g_min: float
     white_cbf_ml_100g_min: float
-    grey_cbv_ml_100g: float
+    gray_cbv_ml_100g: float
     white_cbv_ml_100g: float
-    grey_hu: float
+    gray_hu: float
     white_hu: float
     fluid_hu: float
     skull_hu: float
@@ -80,7 +80,7 @@ class SubjectParameters:
     def sample(cls, rng: np.random.Generator) -> SubjectParameters:
         """Draw a patient's head."""
         size = rng.normal(1.0, 0.03)
-        grey_cbf, grey_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
+        gray_cbf, gray_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
         return cls(
             deformation_seed=_seed(rng),
             head_scale=_triple(np.clip(size + rng.normal(0.0, 0.025, 3), 0.92, 1.08)),
@@ -93,11 +93,11 @@ class SubjectParameters:
             skull_gap_mm=_uniform(rng, 0.5, 2.5),
             skull_thickness_mm=_uniform(rng, 5.0, 9.0),
             scalp_thickness_mm=_uniform(rng, 3.5, 8.0),
-            grey_cbf_ml_100g_min=grey_cbf,
-            white_cbf_ml_100g_min=grey_cbf * _uniform(rng, 0.36, 0.48),
-            grey_cbv_ml_100g=grey_cbv,
-            white_cbv_ml_100g=grey_cbv * _uniform(rng, 0.45, 0.6),
-            grey_hu=_uniform(rng, 35, 39),
+            gray_cbf_ml_100g_min=gray_cbf,
+            white_cbf_ml_100g_min=gray_cbf * _uniform(rng, 0.36, 0.48),
+            gray_cbv_ml_100g=gray_cbv,
+            white_cbv_ml_100g=gray_cbv * _uniform(rng, 0.45, 0.6),
+            gray_hu=_uniform(rng, 35, 39),
             white_hu=_uniform(rng, 27, 31),
             fluid_hu=_uniform(rng, 4, 12),
             skull_hu=_uniform(rng, 800, 1500),
@@ -226,7 +226,7 @@ class PoseParameters:
 
 @dataclass(frozen=True)
 class GridParameters:
-    """Slices and pixels of a scan. ``slab_jitter_mm`` moves the slab away from where the lesion would centre it."""
+    """Slices and pixels of a scan. ``slab_jitter_mm`` moves the slab away from where the lesion would center it."""
 
     n_slices: int
     slice_spacing_mm: float
@@ -260,7 +260,7 @@ class GridParameters:
 
 @dataclass(frozen=True)
 class BolusParameters:
-    """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.haemodynamics`.
+    """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.hemodynamics`.
 
     The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with a shape as used for perfusion
     phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s, which is 6.3 s wide at half maximum).
@@ -414,12 +414,12 @@ class VendorParameters:
 
 @dataclass(frozen=True)
 class DwiParameters:
-    """Contrast and noise of the diffusion-weighted image (b = 1000 s/mm2), relative to grey matter = 1.
+    """Contrast and noise of the diffusion-weighted image (b = 1000 s/mm2), relative to gray matter = 1.
 
     Acute infarcts are about 1.4-2.6 times as bright as normal tissue on DWI (Lansberg et al., AJNR 21:440, 2000).
     """
 
-    grey: float
+    gray: float
     white: float
     fluid: float
     lesion_gain: float
@@ -435,7 +435,7 @@ class DwiParameters:
     def sample(cls, rng: np.random.Generator) -> DwiParameters:
         """Draw an MR scanner."""
         return cls(
-            grey=1.0,
+            gray=1.0,
             white=_uniform(rng, 0.72, 0.92),
             fluid=_uniform(rng, 0.12, 0.35),
             lesion_gain=_uniform(rng, 0.45, 1.6),

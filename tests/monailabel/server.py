@@ -133,7 +133,7 @@ class Server:
         return self._ask(urllib.request.Request(url, body, headers, method=method))
 
     def train(self, *, run_sync: bool = True, **params: Any) -> Any:
-        """Train on the labelled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
+        """Train on the labeled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
         request = urllib.request.Request(
             self._url(f"/train/{NAME}?run_sync={str(run_sync).lower()}"),
             json.dumps({"max_epochs": 1, "device": "cpu", "tracking": "None", **params}).encode(),

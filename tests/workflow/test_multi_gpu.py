@@ -129,10 +129,10 @@ def share(rank: int, folder_name: str) -> None:
     own = folder / f"rank{rank}"
     found: dict[str, Any] = {}
     with double_precision():
-        workflow = configured("train", folder, own / "synchronised", synchronise_norms=True, **EXACT)
+        workflow = configured("train", folder, own / "synchronised", synchronize_norms=True, **EXACT)
         found["synchronised"] = curve(workflow)
         found["encoder"] = encoder_biases(workflow)
-        overrides = {**EXACT, **STAGES, "synchronise_norms": True}
+        overrides = {**EXACT, **STAGES, "synchronize_norms": True}
         found["stages"] = curve(configured("train", folder, own / "stages", **overrides))
     workflow = configured("train", folder, own / "apart")
     workflow.parser.get_parsed_content("train#trainer")  # first: the order of parts decides about their random numbers
@@ -303,7 +303,7 @@ def test_an_overlay_names_nothing_that_its_config_does_not_have(name):
     config = ConfigParser.load_config_file(ROOT / "configs" / f"{name}.json")
     overlay = ConfigParser.load_config_file(ROOT / "configs" / f"multi_gpu_{name}.json")
     parser = ConfigParser(config)
-    new = {"+imports", "backend", "synchronise_norms", "finalize", "initialize", "sampler"}
+    new = {"+imports", "backend", "synchronize_norms", "finalize", "initialize", "sampler"}
     for key in overlay.keys() - new:
         parent = key.rpartition("#")[0]
         assert not parent or parent in parser, key
