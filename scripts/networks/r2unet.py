@@ -65,11 +65,7 @@ class R2UNet(EncoderDecoder):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        features: Sequence[int] = (64, 128, 256, 512, 1024),
-        steps: int = 2,
+        self, in_channels: int, out_channels: int, features: Sequence[int] = (64, 128, 256, 512, 1024), steps: int = 2
     ) -> None:
         super().__init__(
             in_channels,

@@ -69,11 +69,7 @@ class ResUNet(EncoderDecoder):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        features: Sequence[int] = (64, 128, 256, 512, 1024),
-        blocks: int = 3,
+        self, in_channels: int, out_channels: int, features: Sequence[int] = (64, 128, 256, 512, 1024), blocks: int = 3
     ) -> None:
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, got {blocks}.")

@@ -28,7 +28,7 @@ def test_each_stage_changes_its_part_alone():
     def step(engine, image):
         network.train()  # as MONAI's trainer does
         optimizer.zero_grad(set_to_none=False)
-        sum(output.square().mean() for output in network.synthesise(image)).backward()
+        sum(output.square().mean() for output in network.synthesize(image)).backward()
         optimizer.step()
 
     trainer = Engine(step)
