@@ -7,13 +7,13 @@ from .stroke_lesion_loss import StrokeLesionLoss
 
 
 class DistributedStrokeLesionLoss(StrokeLesionLoss):
-    """:class:`StrokeLesionLoss`, of which data parallel training takes the mean over the processes.
+    """`StrokeLesionLoss`, of which data parallel training takes the mean over the processes.
 
     That mean is the loss of all their items, provided that each has as many: also for the synthesis terms, which are
     means over the items that have a DWI, and there a process may have more of them than another. In one process it is
     the loss itself.
 
-    Args are those of :class:`StrokeLesionLoss`.
+    Args are those of `StrokeLesionLoss`.
     """
 
     def _synthesis_term(self, image: Tensor, dwi: Tensor, has_dwi: Tensor | None, attention: Tensor | None) -> Tensor:

@@ -88,7 +88,7 @@ class CrossEntropyLoss(nn.Module):
 
 
 class WeightedCrossEntropyLoss(nn.Module):
-    """Module of :func:`weighted_cross_entropy_loss`."""
+    """Module of `weighted_cross_entropy_loss`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class WeightedCrossEntropyLoss(nn.Module):
 
 
 class HardnessAwareGeneralizedDiceLoss(nn.Module):
-    """Module of :func:`hardness_aware_generalized_dice_loss`."""
+    """Module of `hardness_aware_generalized_dice_loss`."""
 
     def __init__(self, reduction: str = "mean", smooth: float = 1e-5) -> None:
         super().__init__()

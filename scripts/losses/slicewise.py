@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SlicewiseLoss(nn.Module):
-    """A loss of slices, such as :class:`StrokeLesionLoss`, applied to all slices of a volume.
+    """A loss of slices, such as `StrokeLesionLoss`, applied to all slices of a volume.
 
     A 3D network is so trained with the loss of the 2D networks it is compared with.
 

@@ -26,8 +26,8 @@ class StrokeLesionLoss(nn.Module):
         train_context_encoder: let the context encoder's parameters be trained with the network's, as in the paper; with
             False they keep their random start. Trained jointly it can collapse to equal codes for all images.
         segmentation: loss of (logits, label, attention map); L_s of Eq. 11 by default.
-        pixel: the synthesis losses' loss of pixels, see :class:`SynthesisLoss`; that of Eq. 7 by default.
-        context_norm: norm of the contextual loss, 1 or 2, see :class:`SynthesisLoss`.
+        pixel: the synthesis losses' loss of pixels, see `SynthesisLoss`; that of Eq. 7 by default.
+        context_norm: norm of the contextual loss, 1 or 2, see `SynthesisLoss`.
         auxiliary_weight: weight of the segmentation loss of "auxiliary_logits", where a network has them; 0.4 is that
             of Zhao et al. 2017, "Pyramid scene parsing network".
 

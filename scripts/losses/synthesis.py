@@ -32,7 +32,7 @@ def weighted_l2_loss(
 
 
 class WeightedL2Loss(nn.Module):
-    """Module of :func:`weighted_l2_loss`."""
+    """Module of `weighted_l2_loss`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

@@ -30,8 +30,8 @@ def case_metrics(
         dwi: (H, W, D), scaled to (0, 1).
 
     Returns:
-        `stratum` and the metrics of :func:`scripts.metrics.lesion_metrics` and
-        :func:`scripts.metrics.synthesis_metrics`; the latter only for a case with DWI.
+        `stratum` and the metrics of `scripts.metrics.lesion_metrics` and
+        `scripts.metrics.synthesis_metrics`; the latter only for a case with DWI.
     """
     metrics = lesion_metrics(prediction, label, spacing_mm)
     row: dict[str, Any] = {"stratum": size_stratum(metrics["volume_ml"]), **metrics}

@@ -103,7 +103,7 @@ class CaseMetrics:
 
 
 def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of one case; see :class:`CaseMetrics` for the keys.
+    """The row of one case; see `CaseMetrics` for the keys.
 
     Raises:
         ValueError: a key is missing, or an image has not one channel.

@@ -25,15 +25,13 @@ SEGMENTATION_METRICS = (
 class EmptyMaskValues:
     """What each metric is where its formula divides by zero or measures a distance to nothing.
 
-    =======================  =============  ====================================  ============================
-    metric                   both are empty  only the label is (false positive)    only the prediction is (miss)
-    =======================  =============  ====================================  ============================
-    dice                     1 `agreement`   0 (Eq. 16)                            0 (Eq. 16)
-    precision                1 `agreement`   0 (TP / (TP + FP))                    0 `undefined_ratio`
-    recall                   1 `agreement`   0 `undefined_ratio`                   0 (TP / (TP + FN))
-    hausdorff_mm, assd_mm    0               the image's diagonal                  the image's diagonal
-    relative_volume_error    0               1 `relative_volume_error`             1 (its formula)
-    =======================  =============  ====================================  ============================
+    | metric | both are empty | only the label is (false positive) | only the prediction is (miss) |
+    | --- | --- | --- | --- |
+    | dice | 1 `agreement` | 0 (Eq. 16) | 0 (Eq. 16) |
+    | precision | 1 `agreement` | 0 (TP / (TP + FP)) | 0 `undefined_ratio` |
+    | recall | 1 `agreement` | 0 `undefined_ratio` | 0 (TP / (TP + FN)) |
+    | hausdorff_mm, assd_mm | 0 | the image's diagonal | the image's diagonal |
+    | relative_volume_error | 0 | 1 `relative_volume_error` | 1 (its formula) |
 
     The diagonal is the largest distance that the image could hold: a miss must not be better than a bad outline, and
     leaving such cases out would reward a method that finds nothing. It makes the means finite, and comparable only on

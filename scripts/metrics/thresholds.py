@@ -89,7 +89,7 @@ CLINICAL_RULES = (RCBF_30, TMAX_6S)
 
 
 def threshold_grid() -> list[ThresholdRule]:
-    """The single thresholds among which :func:`best_rule` looks for the best."""
+    """The single thresholds among which `best_rule` looks for the best."""
     relative = np.arange(0.10, 0.901, 0.05).round(2)
     rules = [ThresholdRule("tmax", float(t), above=True) for t in np.arange(3.0, 16.01, 0.5)]
     rules += [ThresholdRule("mtt", float(t), above=True) for t in np.arange(5.0, 20.01, 1.0)]
@@ -124,7 +124,7 @@ def best_rule(
 
     Args:
         cases: the maps, `label` and `spacing_mm` of each case; they are gone through once, one at a time.
-        rules: the candidates; default: :func:`threshold_grid`.
+        rules: the candidates; default: `threshold_grid`.
 
     Returns:
         The rule, the first of those that are equally good, and its mean Dice.

@@ -82,7 +82,7 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
     """Load the weights of a ResNet, such as torchvision's for ImageNet, into ``backbone``.
 
     Every entry must be there and fit, except for the classifier ``fc``, which the backbone does not have, and the
-    first convolution ``conv1``, which is adapted to the backbone's number of channels by :func:`inflate_channels`.
+    first convolution ``conv1``, which is adapted to the backbone's number of channels by `inflate_channels`.
 
     Args:
         backbone: the network to fill, with the names of torchvision's ResNet.

@@ -2,7 +2,7 @@
 
 A batch normalization in evaluation is an affine map of each channel, so the convolution before it can do it. What is
 computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat, and on a CPU the
-layers of :mod:`scripts.networks.inference_layers` take the places of PyTorch's.
+layers of `scripts.networks.inference_layers` take the places of PyTorch's.
 """
 
 from collections import Counter

@@ -19,7 +19,7 @@ class PackedConvolution(nn.Module):
     It has no parameters: what it runs does not follow the layer that it was made of.
 
     Args:
-        convolution: for which :func:`is_packable` is true.
+        convolution: for which `is_packable` is true.
         rectified: whether a ReLU follows.
     """
 
@@ -86,7 +86,7 @@ class HalvingMaxPool(nn.Module):
 
 
 def is_halving_max_pool(module: nn.Module) -> bool:
-    """Whether :class:`HalvingMaxPool` gives what this gives."""
+    """Whether `HalvingMaxPool` gives what this gives."""
     return type(module) is nn.MaxPool2d and (
         (module.kernel_size, module.stride, module.padding, module.dilation) == (2, 2, 0, 1)
         and not (module.ceil_mode or module.return_indices)

@@ -33,7 +33,7 @@ def _items(x: Tensor) -> list[Tensor]:
 
 
 def _rows(x: Tensor, *coefficients: Tensor) -> list[tuple[Tensor, ...]]:
-    """The (N, C) coefficients that go with each view of :func:`_items`."""
+    """The (N, C) coefficients that go with each view of `_items`."""
     if _memory_format(x) == torch.channels_last:
         return list(zip(*(c.unbind(0) for c in coefficients), strict=True))
     return [tuple(c.reshape(-1) for c in coefficients)]

@@ -1,7 +1,7 @@
 """Thin wrappers that run a segmentation network in a set precision and shape its outputs for inference or training.
 
 The wrapped network may be any module with one tensor in and one tensor of logits out. What it gives besides comes as
-a named tuple, whose fields become the names of the outputs: the pseudo-DWI of :class:`StrokeLesionNet` through its
+a named tuple, whose fields become the names of the outputs: the pseudo-DWI of `StrokeLesionNet` through its
 method ``synthesize``, what a network has for its training alone through a method ``with_auxiliary``. A wrapper
 holds the network as ``network`` and adds no parameters: it is the inner network that is saved and loaded.
 """

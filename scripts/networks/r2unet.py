@@ -55,7 +55,7 @@ class R2UNet(EncoderDecoder):
     it: convolutions have biases, each recurrent convolution is applied ``steps + 1`` times with shared weights,
     upsampling is nearest-neighbor by 2 followed by a 3 x 3 convolution with normalization and ReLU.
 
-    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for :class:`UNet`.
+    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for `UNet`.
 
     Args:
         in_channels: number of input channels.

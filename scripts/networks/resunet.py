@@ -56,7 +56,7 @@ class ResUNet(EncoderDecoder):
     with normalization and ReLU. The weighted attention of Xiao et al. is left out: Wang et al. speak of the residual
     UNet alone.
 
-    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for :class:`UNet`.
+    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for `UNet`.
 
     Args:
         in_channels: number of input channels.

@@ -10,7 +10,7 @@ class SLNet(UNet):
 
     With ``features`` (64, 128, 256, 512, 1024), 4 inputs and 2 outputs it has 33.84 M parameters; without
     ``squeeze_excitation`` 31.04 M, and with ``norm="batch"`` ("without SN" in Table 3) 33.84 M. The five encoder
-    blocks, the coarsest included, are calibrated with reduction 1; other choices are those of :class:`UNet`.
+    blocks, the coarsest included, are calibrated with reduction 1; other choices are those of `UNet`.
 
     Args:
         in_channels: number of input channels; 1 for a pseudo-DWI.

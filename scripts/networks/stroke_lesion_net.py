@@ -11,7 +11,7 @@ from .unet import Normalization, UNet
 
 
 class StrokeLesionOutput(NamedTuple):
-    """What :meth:`StrokeLesionNet.synthesize` returns.
+    """What `StrokeLesionNet.synthesize` returns.
 
     Attributes:
         logits: segmentation logits (N, 2, H, W), background first.

@@ -75,7 +75,7 @@ def plain_switchable_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Switchable normalization in ordinary differentiable operations: scriptable, exportable, on any device.
 
-    Args are those of :func:`mixed_affine`, with ``x`` of shape (N, C, H, W).
+    Args are those of `mixed_affine`, with ``x`` of shape (N, C, H, W).
 
     Returns:
         The normalized tensor in the type of ``x``, and the moments' mean and variance, each of shape (N, C).
@@ -147,7 +147,7 @@ class SwitchableNorm2d(nn.Module):
 
     A batch of one item is valid: its batch statistics equal its instance statistics. With distributed data parallel
     every process normalizes with its own items, as Luo et al. do, and the running statistics kept are those of rank 0,
-    as for ``BatchNorm2d``; :func:`scripts.networks.synchronized_norm.with_synchronized_norms` makes all processes one
+    as for ``BatchNorm2d``; `scripts.networks.synchronized_norm.with_synchronized_norms` makes all processes one
     batch.
 
     The layer is registered in MONAI's ``Norm`` factory: ``get_norm_layer("switchable", 2, channels)``.

@@ -34,7 +34,7 @@ class _SumOverProcesses(torch.autograd.Function):
 def batch_moments_of_all(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean and biased variance (C,) over the items of all processes, and the number of these items.
 
-    The variance is, as in :mod:`scripts.networks.switchable_norm`, a sum of terms that are not negative.
+    The variance is, as in `scripts.networks.switchable_norm`, a sum of terms that are not negative.
 
     Args:
         mean: means of each item and channel in this process, shape (N, C); N may differ between processes.
@@ -55,7 +55,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class SynchronizedSwitchableNorm2d(SwitchableNorm2d):
-    """:class:`SwitchableNorm2d` that takes its batch statistics, in training, over the items of all processes."""
+    """`SwitchableNorm2d` that takes its batch statistics, in training, over the items of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize ``x`` (N, num_features, H, W).

@@ -119,7 +119,7 @@ class Deformation:
         return (world_mm - self._table_mm) @ self._world_to_head.T
 
     def world_mm(self, template_mm: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The inverse of :meth:`affine`: about where a template position lies in the world."""
+        """The inverse of `affine`: about where a template position lies in the world."""
         return template_mm @ self._head_to_world.T + self._table_mm
 
     def displacement(self, template_mm: NDArray[np.floating]) -> NDArray[np.float32]:

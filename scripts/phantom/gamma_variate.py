@@ -16,7 +16,7 @@ def gamma_variate(times_s: NDArray[np.floating], arrival_s: float, shape: float,
 
 
 def width_s(shape: float, scale_s: float) -> float:
-    """Full width at half maximum of :func:`gamma_variate`.
+    """Full width at half maximum of `gamma_variate`.
 
     With ``x`` the time over that of the peak, half of the maximum is where ``x exp(1 - x) = 2^(-1 / shape)``. The two
     solutions are ``x = -W(-2^(-1 / shape) / e)`` on the real branches of Lambert's function.

@@ -47,7 +47,7 @@ class Grid:
             shape: (H, W, D).
             spacing_mm: voxel size along the array axes.
             center_mm: world position of the center of the array.
-            orientation: one of :data:`ORIENTATION_SIGNS`.
+            orientation: one of `ORIENTATION_SIGNS`.
             tilt_deg: rotation of the whole stack about x, y, z; not zero makes the affine oblique.
 
         Raises:

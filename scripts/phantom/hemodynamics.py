@@ -83,7 +83,7 @@ def convolve_residue(arterial_hu: NDArray[np.floating], mtt_s: float, kind: str)
     """``(C_a * R)`` on the fine grid, in HU s.
 
     Args:
-        arterial_hu: (F,) arterial curve every :data:`FINE_STEP_S`.
+        arterial_hu: (F,) arterial curve every `FINE_STEP_S`.
         mtt_s: mean transit time.
         kind: residue function.
 

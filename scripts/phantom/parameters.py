@@ -110,9 +110,9 @@ class SubjectParameters:
 
 @dataclass(frozen=True)
 class StrokeParameters:
-    """Occlusion and its consequences; see :mod:`scripts.phantom.lesion` for how they act.
+    """Occlusion and its consequences; see `scripts.phantom.lesion` for how they act.
 
-    ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
+    ``kind`` is a key of `scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
     below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
     2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009). The delays of penumbra and core
     together reach beyond 12 s: of the tissue above 6 s in occlusions of large vessels, the median share above 10 s (the
@@ -260,7 +260,7 @@ class GridParameters:
 
 @dataclass(frozen=True)
 class BolusParameters:
-    """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.hemodynamics`.
+    """Arterial input, tissue residue and venous outflow; see `scripts.phantom.hemodynamics`.
 
     The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with a shape as used for perfusion
     phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s, which is 6.3 s wide at half maximum).
@@ -360,13 +360,13 @@ def vendor_method(position: float) -> tuple[str, float | None]:
 
 @dataclass(frozen=True)
 class VendorParameters:
-    """How the scanner's software makes maps of the series; see :mod:`scripts.phantom.maps`.
+    """How the scanner's software makes maps of the series; see `scripts.phantom.maps`.
 
     Products differ in their deconvolution, and their maps of the same series with it (Kudo et al., Radiology 254:200,
     2010): methods that read a delay as less flow (``ssvd``), and those that do not (``bcsvd``, ``osvd``, ``wiener``).
 
     Attributes:
-        method: a key of :data:`VENDOR_METHODS`.
+        method: a key of `VENDOR_METHODS`.
         regularization: of the method: the least relative singular value (``ssvd``, ``bcsvd``) or the relative noise
             (``wiener``), or the method's default if None; ``osvd`` regularizes each curve by itself.
     """
@@ -459,7 +459,7 @@ class PatientParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, kinds: dict[str, tuple[float, float, float]]) -> PatientParameters:
-        """Draw a patient; ``kinds`` as in :meth:`StrokeParameters.sample`."""
+        """Draw a patient; ``kinds`` as in `StrokeParameters.sample`."""
         return cls(SubjectParameters.sample(rng), StrokeParameters.sample(rng, kinds), ConfounderParameters.sample(rng))
 
 

@@ -57,7 +57,7 @@ def territory_margin_mm(points_mm: NDArray[np.floating], names: tuple[str, ...],
 
     Args:
         points_mm: (N, 3) MNI positions.
-        names: keys of :data:`ANCHORS_RIGHT` that together make the region.
+        names: keys of `ANCHORS_RIGHT` that together make the region.
         side: "right" or "left".
 
     Returns:

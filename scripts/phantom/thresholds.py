@@ -40,7 +40,7 @@ def _case_dice(root: Path, case: dict[str, str]) -> list[float]:
 
 
 def report(rows: NDArray[np.float64]) -> str:
-    """A few lines of text about :func:`threshold_dice`."""
+    """A few lines of text about `threshold_dice`."""
     lesions = rows[rows[:, 0] > 0]
     lines = [f"cases {len(rows)}, without lesion {len(rows) - len(lesions)}"]
     if len(lesions):

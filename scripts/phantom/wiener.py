@@ -43,18 +43,18 @@ def wiener_deconvolve(
     density_g_ml: float,
     hematocrit_factor: float,
 ) -> PerfusionMaps:
-    """Flow and Tmax from the maximum of :func:`wiener_residue`, volume from the areas.
+    """Flow and Tmax from the maximum of `wiener_residue`, volume from the areas.
 
     Args:
         tissue: (N, T) float32 enhancement in HU.
         aif: (T,) arterial enhancement in HU.
         dt_s: time between frames.
-        relative_noise: as for :func:`wiener_residue`; 0.1 if None, a choice.
+        relative_noise: as for `wiener_residue`; 0.1 if None, a choice.
         density_g_ml: of brain tissue.
         hematocrit_factor: of small over large vessels.
 
     Returns:
-        The maps as :func:`scripts.perfusion.deconvolution.deconvolve` gives them; Tmax is that of a frame.
+        The maps as `scripts.perfusion.deconvolution.deconvolve` gives them; Tmax is that of a frame.
     """
     noise = _DEFAULT_NOISE if relative_noise is None else relative_noise
     peaks = [wiener_residue(part, aif, dt_s, noise).max(dim=1) for part in tissue.split(_CHUNK)]
