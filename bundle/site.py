@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK = re.compile(r"(?<!!)\[([^]\[]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -32,8 +30,10 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the root's pages and one page for each package of `scripts`."""
+    from mkdocs.structure.files import File  # the rest of this module needs no mkdocs, nor do its tests
+
     for name in ROOT_PAGES:
         files.append(File.generated(config, name, content=(ROOT / name).read_text(encoding="utf-8")))
     for package in packages():
@@ -41,7 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Let links lead to the pages of the site."""
     here = page.file.src_uri
     folder = "" if here in ROOT_PAGES or here.startswith("api/") else "docs"
@@ -58,7 +58,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return LINK.sub(lead, markdown)
 
 
-def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     """Leave out Sphinx's roles before a name, and what a notebook's page would fetch from elsewhere."""
     return FETCHING.sub("", ROLE.sub("", html))
 

@@ -11,8 +11,8 @@ ALL = "all"
 ANY_LESION = "any lesion"
 SMALL, MEDIUM, LARGE = "small (< 10 ml)", "medium (10-50 ml)", "large (> 50 ml)"
 LESION_FREE = "no lesion"
+#: All cases; those with a lesion; these by its size; those without.
 STRATA = (ALL, ANY_LESION, SMALL, MEDIUM, LARGE, LESION_FREE)
-"""All cases; those with a lesion; these by its size; those without."""
 
 
 def size_stratum(volume_ml: float) -> str:

@@ -8,11 +8,11 @@ from monai.metrics.regression import KernelType, compute_ssim_and_cs
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
+#: How far "around the lesion" reaches; Wang 2020 does not say it.
 LOCAL_MARGIN_PX = 10
-"""How far "around the lesion" reaches; Wang 2020 does not say it."""
 
+#: PSNR of images that agree within 1e-5 of the range, and of identical ones, where the formula would be infinite.
 PSNR_MAX_DB = 100.0
-"""PSNR of images that agree within 1e-5 of the range, and of identical ones, where the formula would be infinite."""
 
 SYNTHESIS_METRICS = ("ssim", "local_ssim", "psnr_db", "local_psnr_db")
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, generate_binary_structure
 from scipy.ndimage import label as connected_components
 
+#: Tissue with a Tmax up to this is the normal reference of relative maps.
 NORMAL_TMAX_S = 4.0
-"""Tissue with a Tmax up to this is the normal reference of relative maps."""
 
+#: Smaller clusters are dropped as noise, as perfusion software does; this value is a choice.
 MIN_COMPONENT_ML = 1.0
-"""Smaller clusters are dropped as noise, as perfusion software does; this value is a choice."""
 
 _TITLES = {"cbf": ("CBF", "ml/100 g/min"), "cbv": ("CBV", "ml/100 g"), "mtt": ("MTT", "s"), "tmax": ("Tmax", "s")}
 
@@ -79,11 +79,11 @@ class ThresholdRule:
         return drop_small_components(mask, self.min_component_ml, spacing_mm)
 
 
+#: Hypoperfused tissue, core and penumbra (Olivot et al., Stroke 2009; 40: 469-475).
 TMAX_6S = ThresholdRule("tmax", 6.0, above=True)
-"""Hypoperfused tissue, core and penumbra (Olivot et al., Stroke 2009; 40: 469-475)."""
 
+#: Ischemic core: CBF below 30 % of normal within Tmax > 6 s (Campbell et al., Stroke 2011; 42: 3435-3440).
 RCBF_30 = ThresholdRule("cbf", 0.30, above=False, relative=True, within_tmax_s=6.0)
-"""Ischemic core: CBF below 30 % of normal within Tmax > 6 s (Campbell et al., Stroke 2011; 42: 3435-3440)."""
 
 CLINICAL_RULES = (RCBF_30, TMAX_6S)
 

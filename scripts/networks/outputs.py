@@ -13,8 +13,8 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+#: By the number of dimensions of an image or of a convolution's weight.
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the number of dimensions of an image or of a convolution's weight."""
 
 
 class _PrecisionWrapper(nn.Module):

@@ -49,9 +49,7 @@ def logged(server, tag):
 
 
 @pytest.mark.parametrize("with_dwi", [False, True])
-def test_an_epoch_from_labels_goes_on_from_the_weights_and_is_inferred_with(
-    with_dwi, labeled, studies, case, tmp_path
-):
+def test_an_epoch_from_labels_goes_on_from_the_weights_and_is_inferred_with(with_dwi, labeled, studies, case, tmp_path):
     if with_dwi:
         (studies / "dwi").mkdir()
         for name in LABELED:
