@@ -1,4 +1,4 @@
-"""How good a result is: for one case, by lesion size, and what thresholds of the maps reach."""
+"""Metrics of one case, summaries by lesion size, and thresholds of the maps as a baseline."""
 
 from .case import METRICS, case_metrics
 from .handler import CaseMetrics

@@ -1,4 +1,4 @@
-"""How well a predicted lesion matches the true one, in 3D, in mm and ml."""
+"""Agreement of a predicted lesion with the true one, in 3D, in mm and ml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SEGMENTATION_METRICS = (
 
 @dataclass(frozen=True)
 class EmptyMaskValues:
-    """What each metric is where its formula divides by zero or measures a distance to nothing.
+    """Values of the metrics for empty masks, for which the formulas are undefined.
 
     | metric | both are empty | only the label is (false positive) | only the prediction is (miss) |
     | --- | --- | --- | --- |
@@ -33,15 +33,16 @@ class EmptyMaskValues:
     | hausdorff_mm, assd_mm | 0 | the image's diagonal | the image's diagonal |
     | relative_volume_error | 0 | 1 `relative_volume_error` | 1 (its formula) |
 
-    The diagonal is the largest distance that the image could hold: a miss must not be better than a bad outline, and
-    leaving such cases out would reward a method that finds nothing. It makes the means finite, and comparable only on
-    the same images; the means of lesions by size and of lesion-free cases are therefore reported apart.
+    The diagonal is the largest possible distance in the image: a missed lesion must not score better than a bad
+    outline, and excluding such cases would reward a method that finds nothing. The means are finite, but comparable
+    only for the same images. Means by lesion size and of lesion-free cases are therefore reported separately.
 
     Attributes:
-        agreement: Dice, precision and recall where both masks are empty.
-        undefined_ratio: precision of an empty prediction and recall of an empty label, where only one of them is.
-        relative_volume_error: where only the label is empty.
-        distance_mm: both distances where only one is empty; None for the image's diagonal.
+        agreement: Dice, precision and recall if both masks are empty.
+        undefined_ratio: precision of an empty prediction and recall of an empty label, if only one of the masks is
+            empty.
+        relative_volume_error: if only the label is empty.
+        distance_mm: both distances if only one mask is empty; None for the diagonal of the image.
     """
 
     agreement: float = 1.0
@@ -72,7 +73,7 @@ def lesion_metrics(
         prediction: (H, W, D), boolean or 0 and 1.
         label: (H, W, D), boolean or 0 and 1.
         spacing_mm: distances between voxels along the three axes.
-        empty: the values where one or both masks are empty.
+        empty: values for one or two empty masks.
 
     Returns:
         The metrics of `SEGMENTATION_METRICS`, all of them finite.

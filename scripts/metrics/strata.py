@@ -1,4 +1,4 @@
-"""Means by lesion size, as Fig. 10 of Wang 2020 groups the cases, and of the cases without lesion."""
+"""Means by lesion size, grouped as in Fig. 10 of Wang 2020, and of the cases without a lesion."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -40,8 +40,8 @@ def summarize(
         metrics: names of the metrics; default: every number in the rows.
 
     Returns:
-        `result[stratum][metric]` is a dictionary of `mean`, `sd` (of the sample, with n - 1) and `n`, the number of
-        cases that count. `mean` is None where n is 0, and `sd` where it is less than 2. Empty strata are there too.
+        `result[stratum][metric]` is a dictionary of `mean`, `sd` (sample standard deviation, n - 1) and `n`, the number
+        of values. `mean` is None for n = 0, and `sd` for n < 2. Empty strata are included.
     """
     names = list(metrics) if metrics is not None else _numbers_in(rows)
     groups = by_stratum(rows)

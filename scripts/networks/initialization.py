@@ -8,7 +8,7 @@ WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Lin
 def initialize_xavier(network: nn.Module) -> None:
     """Draw the weights of convolutions and linear layers from Glorot and Bengio's uniform distribution; biases zero.
 
-    Wang 2020, section 4.1: all networks start from it. Normalization layers are left as they are.
+    Wang 2020, section 4.1, initializes all networks so. Normalization layers are not changed.
     """
     for module in network.modules():
         if isinstance(module, WEIGHTED):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _aten = torch.ops.aten
-_PART_BYTES = 2**17  # of what is read and written several times: it stays in the cache, and costs more than a call does
+_PART_BYTES = 2**17  # a chunk of this size stays in the cache and costs more than a call
 
 
 def _statistics_dtype(x: Tensor) -> torch.dtype:

@@ -50,11 +50,11 @@ class ResUNet(EncoderDecoder):
     """UNet whose encoder is a residual network below its finest level.
 
     With the default widths, 4 inputs and 2 outputs it has 81.91 M parameters, the paper's count. A UNet with one
-    residual block in the place of each pair of convolutions has 32.4 M. The count is met by three residual blocks at
-    each of the four coarser levels of the encoder, as in the stages of a ResNet, with UNet's own two convolutions at
-    the finest level and in the decoder; every convolution has a bias, and upsampling is a transposed 2 x 2 convolution
-    with normalization and ReLU. The weighted attention of Xiao et al. is left out: Wang et al. speak of the residual
-    UNet alone.
+    residual block instead of each pair of convolutions has 32.4 M. The count is met by three residual blocks at each of
+    the four coarser levels of the encoder, as in the stages of a ResNet, with UNet's own two convolutions at the finest
+    level and in the decoder; every convolution has a bias, and upsampling is a transposed 2 x 2 convolution with
+    normalization and ReLU. The weighted attention of Xiao et al. is left out: Wang et al. speak of the residual UNet
+    alone.
 
     Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for `UNet`.
 

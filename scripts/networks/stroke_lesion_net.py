@@ -33,8 +33,8 @@ class StrokeLesionNet(nn.Module):
     F_h; the generator sees the maps, F_l and F_h and gives the pseudo-DWI; the segmentor sees the pseudo-DWI alone.
     With fewer inputs it is one of the variants of Tables 1, 2 and 5.
 
-    F_h and the pseudo-DWI are linear outputs, which the paper leaves open: the target ends at 0 and 1, where the
-    background and the lesions are, and a sigmoid would have vanishing gradients just there.
+    F_h and the pseudo-DWI are linear outputs; the paper does not specify this. Background and lesions have targets near
+    0 and 1, where a sigmoid would have vanishing gradients.
 
     Args:
         features: channels of the encoder blocks of all three networks from fine to coarse.
@@ -45,9 +45,9 @@ class StrokeLesionNet(nn.Module):
         segmentor_norm: normalization of the segmentor.
         squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalization the segmentor is
             the UNet of Tables 1 and 2.
-        segment_maps: give the segmentor the perfusion maps beside the pseudo-DWI (F_o + DWI of Table 5).
-        detached: outputs, "high_level_feature" or "pseudo_dwi", whose network gets no gradient from the networks that
-            see them, as in training one after the other (Tables 1 and 2, and DWI(s) of Table 5).
+        segment_maps: give the segmentor the perfusion maps in addition to the pseudo-DWI (F_o + DWI of Table 5).
+        detached: outputs, "high_level_feature" or "pseudo_dwi", through which no gradient flows back to the network
+            that computes them, as in sequential training (Tables 1 and 2, and DWI(s) of Table 5).
 
     Raises:
         ValueError: when there is no input, or ``detached`` has another name.

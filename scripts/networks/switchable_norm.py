@@ -91,7 +91,7 @@ def plain_switchable_norm(
 class _FusedSwitchableNorm(torch.autograd.Function):
     """Forward in one affine pass and backward in one reduction and one elementwise pass, from given moments of ``x``.
 
-    Beside the input only (N, C) tensors are saved. ``mean`` and ``var`` enter as constants; the backward pass
+    Apart from the input only (N, C) tensors are saved. ``mean`` and ``var`` enter as constants; the backward pass
     accounts for their dependence on ``x``.
     """
 
@@ -141,7 +141,7 @@ class _FusedSwitchableNorm(torch.autograd.Function):
 class SwitchableNorm2d(nn.Module):
     """Switchable normalization of a (N, C, H, W) tensor; a drop-in for ``torch.nn.BatchNorm2d``.
 
-    In training the batch part uses the batch at hand and updates the running statistics (``running = (1 - momentum) *
+    In training the batch part uses the current batch and updates the running statistics (``running = (1 - momentum) *
     running + momentum * batch``, with the biased variance that was mixed); in evaluation it uses the running ones,
     while the instance and layer parts always come from the input.
 
@@ -238,7 +238,7 @@ class SwitchableNorm2d(nn.Module):
 
 @torch.jit.unused
 def _fused_applies(x: Tensor) -> bool:
-    """Whether the kernels take ``x``, which MONAI's subclass would not survive, and nothing traces the operations."""
+    """Whether the kernels accept ``x`` (they drop MONAI's subclass), and the operations are not being traced."""
     return (
         type(x) is Tensor and x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
     )

@@ -1,7 +1,7 @@
 """Normalization whose batch is that of all processes of a distributed training.
 
-PyTorch's ``SyncBatchNorm`` takes CUDA tensors alone and knows no switchable normalization. The layers here give on any
-device, and for both kinds, what one process with all the items would give: values, gradients and running statistics.
+PyTorch's ``SyncBatchNorm`` takes CUDA tensors only and has no switchable normalization. The layers here give, on any
+device and for both kinds, the values, gradients and running statistics of one process with all items.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def process_count() -> int:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum of a tensor over all processes; what each of them does with it flows back to all."""
+    """Sum of a tensor over all processes; its gradient is the sum of those of all processes."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -105,11 +105,11 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
 def with_synchronized_norms(network: nn.Module, enabled: bool = True) -> nn.Module:
     """Let the batch and switchable normalizations of a network take their batch over all processes.
 
-    Parameters, buffers and their names stay, so that optimizers and checkpoints do not see it.
+    Parameters, buffers and their names are unchanged, so optimizers and checkpoints stay valid.
 
     Args:
-        network: is changed in place.
-        enabled: False leaves it as it is: each process normalizes with its own items.
+        network: changed in place.
+        enabled: if False, nothing changes: each process normalizes with its own items.
 
     Returns:
         The network; when it is itself such a layer, the layer that takes its place.

@@ -18,7 +18,7 @@ Normalization = str | tuple[str, dict]
 def convolution_block(in_channels: int, out_channels: int, norm: Normalization) -> nn.Sequential:
     """Two 3 x 3 convolutions, each with normalization and ReLU.
 
-    The convolutions have no bias: the normalization that follows subtracts it and adds its own.
+    The convolutions have no bias: the normalization that follows would subtract it.
     """
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
@@ -63,7 +63,7 @@ class DecoderBlock(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """What UNets share: encoder blocks with max pooling between them, decoder blocks, a 1 x 1 convolution.
+    """Base of the UNets: encoder blocks with max pooling between them, decoder blocks, a 1 x 1 convolution.
 
     Args:
         in_channels: number of input channels.
@@ -111,7 +111,7 @@ class UNet(EncoderDecoder):
 
     With ``features`` (64, 128, 256, 512, 1024), 4 inputs and 2 outputs it has 31.04 M parameters. Choices that the
     papers leave open: convolutions before a normalization have no bias, transposed convolutions and the last 1 x 1
-    convolution have one; the first ``len(features) - 1`` blocks are followed by max pooling; weights start from Xavier.
+    convolution have one; the first ``len(features) - 1`` blocks are followed by max pooling; Xavier initialization.
 
     Any height and width of at least ``2 ** (len(features) - 1)`` is accepted: where a size is odd before pooling, the
     decoder pads its feature map with zeros at the lower right to the encoder's size.
