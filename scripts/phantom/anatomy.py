@@ -1,8 +1,8 @@
-"""A subject's head on a scan's grid: tissue fractions, vessels and the layers around the brain.
+"""The head of a subject on the grid of a scan: tissue fractions, vessels and the layers around the brain.
 
 The tissue maps are the gray and white matter templates MNI152 (ICBM 2009a nonlinear symmetric, Fonov et al.,
-NeuroImage 54:313, 2011) that ship inside the nilearn wheel; nothing is downloaded. Every subject sees them through an
-affine, a coarse and a fine random deformation, and its own atrophy.
+NeuroImage 54:313, 2011) that ship inside the nilearn wheel; nothing is downloaded. Each subject has its own affine,
+coarse and fine random deformation, and atrophy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PIAL_HALF_WIDTH = 0.3  # in standard deviations of the field; about 1.2 mm
 
 
 class Template(NamedTuple):
-    """The MNI152 maps every subject is made of.
+    """The MNI152 maps from which all subjects are made.
 
     Attributes:
         maps: (5, X, Y, Z) float32 at 1 mm: gray matter, white matter, brain, artery and vein fractions.
@@ -55,7 +55,7 @@ class Anatomy(NamedTuple):
         fluid: volume fraction of cerebrospinal fluid within the brain mask.
         artery: volume fraction of large arteries.
         vein: volume fraction of large veins and sinuses.
-        brain: bool mask, the intracranial tissue and fluid the vendor maps cover.
+        brain: bool mask, the intracranial tissue and fluid that the vendor maps cover.
         outside_mm: signed distance from the brain's surface, positive outside.
         mni_mm: (H, W, D, 3) template position of each voxel center.
     """
@@ -119,7 +119,7 @@ class Deformation:
         return (world_mm - self._table_mm) @ self._world_to_head.T
 
     def world_mm(self, template_mm: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The inverse of `affine`: about where a template position lies in the world."""
+        """The inverse of `affine`: the approximate world position of a template position."""
         return template_mm @ self._head_to_world.T + self._table_mm
 
     def displacement(self, template_mm: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -164,14 +164,14 @@ def _sample(
 
 
 def _sharpen(fractions: NDArray[np.float32], power: float) -> NDArray[np.float32]:
-    """Move fractions that sum to at most one toward 0 or 1, as in one subject and not in the mean of many."""
+    """Move fractions that sum to at most one toward 0 or 1, because the template is a mean of many subjects."""
     raised = fractions**power
     total = raised.sum(axis=0)
     return raised / np.maximum(total, 1e-6) * np.minimum(fractions.sum(axis=0), 1.0)
 
 
 def build_anatomy(grid: Grid, deformation: Deformation, subject: SubjectParameters) -> Anatomy:
-    """Put the subject's head onto ``grid``, with the partial volume of thick slices.
+    """Sample the head of the subject on ``grid``, with the partial volume of thick slices.
 
     Args:
         grid: voxel grid of the scan.
@@ -213,9 +213,9 @@ def _pial_vessels(
     outside_mm: NDArray[np.float32],
     subject: SubjectParameters,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fractions of the small arteries and veins that wind through the sulci, (H, W, D) each.
+    """Fractions of the small arteries and veins in the sulci, (H, W, D) each.
 
-    They run along the zero level of a random field, which is a net of thin curves in a slice.
+    They follow the zero level of a random field, a net of thin curves in a slice.
     """
     rng = np.random.default_rng(subject.pial_seed)
     vessels = (np.zeros_like(fluid), np.zeros_like(fluid))

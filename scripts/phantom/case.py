@@ -1,4 +1,4 @@
-"""One simulated case: everything from a patient's and a scan's parameters to the arrays of its files."""
+"""One simulated case, from the parameters of patient and scan to the arrays of the files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sample_scan(seed: np.random.SeedSequence) -> ScanParameters:
 
 
 def scan_grid(scan: ScanParameters, deformation: Deformation, stroke: Stroke, matrix: int) -> Grid:
-    """Place the slab: around the usual height, moved toward the lesion, as a technician who suspects it does.
+    """Place the slab around the usual height, moved toward the lesion, as a technician who suspects it does.
 
     A ``matrix`` other than 256 keeps the field of view, so the pixels scale.
     """
@@ -121,14 +121,14 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
 
 
 def _at_matrix(acquisition: AcquisitionParameters, matrix: int) -> AcquisitionParameters:
-    """The acquisition with the noise of larger or smaller pixels: the same photons make fewer pixels less noisy."""
+    """The acquisition with its noise scaled to the pixel size: with the same photons, larger pixels are less noisy."""
     noise_hu = acquisition.noise_hu
     scaled_hu = max(noise_hu * matrix / FIELD_OF_VIEW_PIXELS, min(noise_hu, _SMALLEST_NOISE_HU))
     return replace(acquisition, noise_hu=scaled_hu)
 
 
 def _outline(anatomy: Anatomy, tissue: TissueState) -> NDArray[np.bool_]:
-    """The lesion as a rater outlines it on DWI: a smooth border at half height, fluid spared."""
+    """The lesion as a rater outlines it on DWI: a smooth border at half height, without fluid."""
     lesion = tissue.on_grid(tissue.lesion, anatomy.brain.shape)
     smooth = ndimage.gaussian_filter(lesion, (_RATER_SMOOTHING_PX, _RATER_SMOOTHING_PX, 0.0))
     return (smooth > 0.5) & anatomy.brain & (anatomy.fluid < _LARGEST_FLUID_SHARE)

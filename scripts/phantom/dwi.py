@@ -1,4 +1,4 @@
-"""The diffusion-weighted image some hours later: bright acute core, dark fluid, Rician noise, arbitrary scale."""
+"""The diffusion-weighted image some hours after the CTP: bright core, dark fluid, Rician noise, arbitrary scale."""
 
 from __future__ import annotations
 

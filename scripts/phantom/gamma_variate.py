@@ -1,4 +1,6 @@
-"""The gamma variate, the usual model of a bolus' first pass (Thompson et al., Circ Res 14:502, 1964), and its width."""
+"""The gamma variate, the usual model of the first pass of a bolus (Thompson et al., Circ Res 14:502, 1964), and its
+width.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voxel grid of a scan and how it lies in the scanner's world."""
+"""The voxel grid of a scan and its position in world coordinates."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Grid:
         orientation: str = "RAS",
         tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> Grid:
-        """Build the grid whose middle lies at ``center_mm`` and whose axes point along ``orientation``.
+        """Build the grid with its center at ``center_mm`` and its axes along ``orientation``.
 
         Args:
             shape: (H, W, D).
             spacing_mm: voxel size along the array axes.
             center_mm: world position of the center of the array.
             orientation: one of `ORIENTATION_SIGNS`.
-            tilt_deg: rotation of the whole stack about x, y, z; not zero makes the affine oblique.
+            tilt_deg: rotation of the whole stack about x, y, z; if not zero, the affine is oblique.
 
         Raises:
             ValueError: if ``orientation`` is not known.
@@ -75,7 +75,7 @@ class Grid:
         """World positions of the voxel centers.
 
         Args:
-            stride: every ``stride``-th voxel in the plane, beginning at the first and reaching past the last.
+            stride: every ``stride``-th voxel in the plane, from the first to beyond the last.
             subplanes: number of evenly spaced planes within each slice's thickness.
 
         Returns:

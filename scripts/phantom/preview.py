@@ -1,4 +1,4 @@
-"""A contact sheet of phantom cases, to see that they look like CTP, maps and DWI."""
+"""A contact sheet of phantom cases, for visual checks of CTP, maps and DWI."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS: tuple[tuple[str, str, tuple[float, float] | None, str], ...] = (
 
 
 def write_preview(path: Path, root: Path, cases: list[dict[str, str]]) -> None:
-    """Draw one row a case: frames, maps and DWI of the slice with the largest lesion, the label outlined.
+    """Draw one row per case: frames, maps and DWI of the slice with the largest lesion, with the label outlined.
 
     Args:
         path: PNG to write.
@@ -58,7 +58,9 @@ def write_preview(path: Path, root: Path, cases: list[dict[str, str]]) -> None:
 
 
 def _slices(root: Path, case: dict[str, str]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """The images of one case at the slice with most lesion, turned so that the front is up and the right is left."""
+    """The images of one case at the slice with the largest lesion, in radiological view: front up, right on the
+    left.
+    """
     volumes: dict[str, NDArray[np.float32]] = {}
     for key in FILE_KEYS:
         if key in case:

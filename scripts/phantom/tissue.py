@@ -55,7 +55,7 @@ class TissueState(NamedTuple):
     def on_grid(
         self, values: NDArray[np.floating], shape: tuple[int, ...], background: float = 0.0
     ) -> NDArray[np.float32]:
-        """Put (N,) values of the brain voxels into a volume of ``shape``, with ``background`` elsewhere."""
+        """A volume of ``shape`` with the (N,) values of the brain voxels, and ``background`` elsewhere."""
         volume = np.full(math.prod(shape), background, dtype=np.float32)
         volume[self.voxels] = values
         return volume.reshape(shape)
