@@ -20,7 +20,7 @@ HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="ut
 
 
 def commands(job: dict) -> list[str]:
-    """The commands of a job; those of a matrix in the place of its expression."""
+    """The commands of a job; the expression of a matrix is replaced by its entries."""
     entries = job.get("strategy", {}).get("matrix", {}).get("include", [])
     steps = [step["run"] for step in job["steps"] if "run" in step]
     return [line for step in steps for line in ([e["run"] for e in entries] if "matrix.run" in step else [step])]
