@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet clean
+.PHONY: env demo test test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
 
 env: $(VENV)/.ready
 
@@ -105,5 +105,16 @@ $(VENV_NNUNET)/.ready: constraints.txt bundle/nnunet/requirements.txt bundle/mon
 test-nnunet: env env-nnunet  ## nnU-Net trained on a few small cases
 	NNUNET_PROGRAMS=$(VENV_NNUNET)/bin $(BIN)/python -m pytest tests/bundle/nnunet -n 0
 
+VENV_DOCS ?= .venv-docs
+
+$(VENV_DOCS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(VENV_DOCS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: $(VENV_DOCS)/.ready  ## the site, into site/: pages, API reference, tutorial; fails on a broken link
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict
+
 clean:
-	rm -rf demo eval .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf site demo eval .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -25,7 +25,7 @@ HELP = "evaluate the shipped weights and the thresholds; write docs/results.md"
 COHORT, COUNTS, SEED = ROOT / "data" / "cohort", (160, 12, 40), 2018
 """The cohort of the shipped weights: its training cases made them, its test cases were seen by nobody."""
 REMARKS = "remarks.md"
-"""What a person says of the results, in the folder beside the page; it goes to the page's end."""
+"""What a person says of the results, next to the page; it becomes the end of the page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import bootstrap
 
-from scripts.metrics import STRATA, by_stratum, summarise
+from scripts.metrics import STRATA, by_stratum, summarize
 from scripts.metrics.strata import ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
 from . import markdown
@@ -103,7 +103,7 @@ def metrics_table(methods: Sequence[Method], stratum: str, columns: Mapping[str,
     """One row for each method, one column for each metric, over the cases of a stratum."""
     body = []
     for method in methods:
-        summary = summarise(method.rows, columns)[stratum]
+        summary = summarize(method.rows, columns)[stratum]
         body.append([method.title] + [mean_sd(summary[name], digits) for name, (_, digits) in columns.items()])
     return markdown.table(["", *(title for title, _ in columns.values())], body)
 
@@ -113,7 +113,7 @@ def lesion_free_table(methods: Sequence[Method]) -> str:
     body = []
     for method in methods:
         found_ml = np.array([row["false_positive_ml"] for row in by_stratum(method.rows)[LESION_FREE]])
-        summary = summarise(method.rows, ["false_positive_ml"])[LESION_FREE]["false_positive_ml"]
+        summary = summarize(method.rows, ["false_positive_ml"])[LESION_FREE]["false_positive_ml"]
         nothing = f"{int((found_ml == 0).sum())} of {found_ml.size}"
         body.append([method.title, nothing, mean_sd(summary, 2), f"{found_ml.max():.2f}"])
     return markdown.table(["", "nothing found", "false positive volume (ml)", "largest (ml)"], body)
@@ -121,7 +121,7 @@ def lesion_free_table(methods: Sequence[Method]) -> str:
 
 def synthesis_table(network: Method) -> str:
     """SSIM and PSNR of the network's pseudo-DWI, by stratum."""
-    summary, strata = summarise(network.rows, SYNTHESIS_COLUMNS), by_stratum(network.rows)
+    summary, strata = summarize(network.rows, SYNTHESIS_COLUMNS), by_stratum(network.rows)
     body = [
         [stratum] + [mean_sd(summary[stratum][name], digits) for name, (_, digits) in SYNTHESIS_COLUMNS.items()]
         for stratum in STRATA
@@ -132,7 +132,7 @@ def synthesis_table(network: Method) -> str:
 
 
 def mean_sd(values: Mapping[str, Any], digits: int) -> str:
-    """Mean ± standard deviation as :func:`scripts.metrics.summarise` gives them."""
+    """Mean ± standard deviation as :func:`scripts.metrics.summarize` gives them."""
     if values["mean"] is None:
         return "–"
     sd = "" if values["sd"] is None else f" ± {values['sd']:.{digits}f}"

@@ -123,7 +123,7 @@ def dataset_dir(tmp_path: Path, write_case: Callable[..., dict[str, str]]) -> Pa
 
 @pytest.fixture
 def workflow(dataset_dir: Path) -> Callable[..., ConfigWorkflow]:
-    """A function that gives an initialised workflow of ``configs/<name>.json`` on the small data set."""
+    """A function that gives an initialized workflow of ``configs/<name>.json`` on the small data set."""
 
     def make(*names: str, workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:
         paths = {

@@ -133,7 +133,7 @@ def infer(network: nn.Module, case: Tensor, dtype: str, mirror: bool = False) ->
 
 def dice_rows(settings: Settings) -> list[Row]:
     """How far probability and Dice in each type are from those of the network run as it is written."""
-    parser = _config("evaluate", settings)
+    parser = _config("inference", settings)
     network = _network(parser, WEIGHTS)
     size = parser.get_parsed_content("image_size")
     plain: Callable[..., Any] = SliceInferer(spatial_dim=2, roi_size=(size, size), sw_batch_size=1)

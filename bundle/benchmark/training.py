@@ -53,7 +53,7 @@ class PlainOutputs(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Map ``image`` (N, C, H, W) to the outputs by name."""
         with plain_normalization():
-            return self.network.synthesise(image)._asdict()
+            return self.network.synthesize(image)._asdict()
 
 
 class Trainer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from scripts.metrics import by_stratum, summarise
+from scripts.metrics import by_stratum, summarize
 from scripts.metrics.strata import ALL, ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
 from .. import markdown
@@ -113,7 +113,7 @@ def results_table(table: Table, outcomes: Sequence[Outcome]) -> str:
     body = []
     for outcome in outcomes:
         published, done = outcome.published, outcome.state == "done"
-        summary = summarise(outcome.lesions, table.metrics)[ALL]
+        summary = summarize(outcome.lesions, table.metrics)[ALL]
         cells = [
             _two_lines(_ours(summary[name], metric), _mean_sd(published.values.get(name, ()), metric.digits))
             for name, metric in table.metrics.items()
@@ -156,7 +156,7 @@ def size_tables(table: Table, done: Sequence[Outcome]) -> list[str]:
     for name, metric in (("dice", Metric("Dice (%)", 1, 100)), ("relative_volume_error", Metric("RVE", 2))):
         body = []
         for outcome in done:
-            summary, row = summarise(outcome.cases, [name]), outcome.published
+            summary, row = summarize(outcome.cases, [name]), outcome.published
             papers = row.dice_by_size if name == "dice" else ()
             cells = [
                 _two_lines(_ours(summary[group][name], metric), _mean_sd(papers[index:][:1], 2))
@@ -172,7 +172,7 @@ def folds_part(table: Table, done: Sequence[Outcome]) -> list[str]:
     """Mean Dice of the test cases with the network of each fold, and with all of them."""
 
     def dice(cases: Cases) -> str:
-        return _ours(summarise(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
+        return _ours(summarize(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
 
     body = [
         [
@@ -228,7 +228,7 @@ def csv_of(table: Table, outcomes: Sequence[Outcome]) -> str:
         paper = outcome.published
         row: dict[str, Any] = {"row": outcome.name, "title": paper.title, "state": outcome.state}
         row["cases"] = len(outcome.lesions)
-        summary = summarise(outcome.lesions, table.metrics)[ALL]
+        summary = summarize(outcome.lesions, table.metrics)[ALL]
         for name, metric in table.metrics.items():
             theirs = [*(value / metric.scale for value in paper.values.get(name, ())), None, None]
             row |= {f"{name}_mean": summary[name]["mean"], f"{name}_sd": summary[name]["sd"]}
@@ -248,7 +248,7 @@ def _published_dice(table: Table) -> dict[str, float]:
 
 
 def _ours(summary: Mapping[str, float | int | None], metric: Metric) -> str:
-    """Mean and standard deviation of a metric as :func:`scripts.metrics.summarise` gives them."""
+    """Mean and standard deviation of a metric as :func:`scripts.metrics.summarize` gives them."""
     values = [value * metric.scale for value in (summary["mean"], summary["sd"]) if value is not None]
     return _mean_sd(values, metric.digits) or "–"
 

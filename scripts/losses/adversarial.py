@@ -1,7 +1,7 @@
-"""Adversarial losses of a synthesised DWI: the least squares of Mao et al. 2017 (LSGAN), which Wang 2020 used.
+"""Adversarial losses of a synthesized DWI: the least squares of Mao et al. 2017 (LSGAN), which Wang 2020 used.
 
-They take what a multi-scale discriminator gives, a list of logits of which each scale has its own shape. An empty list
-says that the batch has nothing to judge: the loss is then 0 and has no gradient for any network.
+They take the output of a multi-scale discriminator: a list of logits, one tensor per scale. For an empty list the loss
+is 0 and has no gradient.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class _LeastSquares(nn.Module):
 
 
 class GeneratorLoss(_LeastSquares):
-    """``weight * mean((D(I_g) - 1)^2)``: the generator wants its images to be taken for real.
+    """``weight * mean((D(I_g) - 1)^2)``: the generator is rewarded if the discriminator takes its images for real.
 
     Args:
-        weight: weight beside the other losses of the generator.
+        weight: weight relative to the other losses of the generator.
 
     Raises:
         ValueError: when ``weight`` is negative.
@@ -43,15 +43,15 @@ class GeneratorLoss(_LeastSquares):
         self.weight = weight
 
     def forward(self, fake_logits: Sequence[Tensor]) -> Tensor:
-        """Scalar loss of the discriminator's logits of synthesised images, one tensor (N, 1, h, w) a scale."""
+        """Scalar loss of the discriminator's logits of synthesized images, one tensor (N, 1, h, w) a scale."""
         return self.weight * self.judge(fake_logits, real=True, train_discriminator=False)
 
 
 class DiscriminatorLoss(_LeastSquares):
-    """``mean((D(I_d) - 1)^2) / 2 + mean(D(I_g)^2) / 2``: the discriminator tells real images from synthesised ones."""
+    """``mean((D(I_d) - 1)^2) / 2 + mean(D(I_g)^2) / 2``: the discriminator separates real from synthesized images."""
 
     def forward(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
-        """Scalar loss of the logits of real and of synthesised images, one tensor (N, 1, h, w) a scale each."""
+        """Scalar loss of the logits of real and of synthesized images, one tensor (N, 1, h, w) a scale each."""
         real = self.judge(real_logits, real=True, train_discriminator=True)
         fake = self.judge(fake_logits, real=False, train_discriminator=True)
         return (real + fake) / 2

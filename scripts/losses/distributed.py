@@ -1,4 +1,4 @@
-"""The loss of one process of several, such that their mean is the loss of all items."""
+"""The loss in one of several processes, scaled so that the mean over the processes is the loss of all items."""
 
 import torch
 from torch import Tensor, distributed
@@ -7,13 +7,13 @@ from .stroke_lesion_loss import StrokeLesionLoss
 
 
 class DistributedStrokeLesionLoss(StrokeLesionLoss):
-    """:class:`StrokeLesionLoss`, of which data parallel training takes the mean over the processes.
+    """`StrokeLesionLoss` for data parallel training, which averages over the processes.
 
-    That mean is the loss of all their items, provided that each has as many: also for the synthesis terms, which are
-    means over the items that have a DWI, and there a process may have more of them than another. In one process it is
-    the loss itself.
+    The average equals the loss of all items if each process has the same number of items. This holds for the synthesis
+    terms, too: they are means over the items with a DWI, and processes may have different numbers of these. In a single
+    process the loss is unchanged.
 
-    Args are those of :class:`StrokeLesionLoss`.
+    Args are those of `StrokeLesionLoss`.
     """
 
     def _synthesis_term(self, image: Tensor, dwi: Tensor, has_dwi: Tensor | None, attention: Tensor | None) -> Tensor:

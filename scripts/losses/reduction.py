@@ -1,4 +1,4 @@
-"""What the losses share: their reduction, their precision, and the attention map that some of them take."""
+"""Helpers of the losses: reduction, precision, and the optional attention map."""
 
 import inspect
 
@@ -21,7 +21,7 @@ def reduce_items(values: Tensor, reduction: str) -> Tensor:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a float32 copy of one in half precision or with integers: sums over an image need it."""
+    """The tensor, converted to float32 if it has half precision or integers: sums over an image need float32."""
     return tensor if tensor.is_floating_point() and tensor.element_size() >= 4 else tensor.float()
 
 
@@ -39,7 +39,7 @@ def check_image(name: str, tensor: Tensor, like: Tensor, channels: int) -> None:
 def with_attention(loss: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """Call ``loss`` with the attention map A where its ``forward`` has a parameter ``weight``, else without.
 
-    So the losses of PyTorch and MONAI, which know no map, can stand where ours do.
+    So the losses of PyTorch and MONAI, which take no map, can replace ours.
     """
     if "weight" in inspect.signature(loss.forward).parameters:
         return loss(prediction, target, weight=weight)

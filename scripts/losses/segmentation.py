@@ -1,8 +1,8 @@
 """Segmentation losses of Wang 2020, Eq. 11-14.
 
-All take logits (N, C, H, W) and a label map (N, 1, H, W) of class indices, or volumes with one more dimension, have one
-value for each item, computed in float32 for half-precision logits, and reduce it by "mean", "sum" or "none". An item's
-value does not depend on the others.
+All take logits (N, C, H, W) and a label map (N, 1, H, W) of class indices, or volumes with one more dimension. They
+compute one value for each item, independent of the other items, in float32 also for half-precision logits, and reduce
+it by "mean", "sum" or "none".
 """
 
 import torch
@@ -41,18 +41,18 @@ def weighted_cross_entropy_loss(
 def hardness_aware_generalized_dice_loss(
     logits: Tensor, label: Tensor, reduction: str = "mean", smooth: float = 1e-5
 ) -> Tensor:
-    """Negative logarithm of the generalised Dice score (Eq. 13-14): ``-log(1 - L_GD)``.
+    """Negative logarithm of the generalized Dice score (Eq. 13-14): ``-log(1 - L_GD)``.
 
-    The class weights are ``m_c = 1 / (number of pixels of the class)^2`` of each item. A class that the item does not
-    have gets the largest weight of those it has, as in MONAI's ``GeneralizedDiceLoss``; without a lesion the loss is
-    therefore ``-log(1 - mean lesion probability)``. MONAI's loss is not used itself, because its smoothing is not
-    negligible beside weights of 1e-9 and ``1 - L_GD`` rounds to 0 for small lesions.
+    The class weights are ``m_c = 1 / (number of pixels of the class)^2`` of each item. A class that is absent from the
+    item gets the largest weight of the present classes, as in MONAI's ``GeneralizedDiceLoss``; without a lesion the
+    loss is therefore ``-log(1 - mean lesion probability)``. MONAI's loss is not used, because its smoothing is not
+    negligible compared with weights of 1e-9, and ``1 - L_GD`` rounds to 0 for small lesions.
 
     Args:
         logits: shape (N, C, H, W).
         label: class indices, shape (N, 1, H, W).
         reduction: "mean", "sum" or "none" over the items.
-        smooth: added to both sides of the ratio, in pixels of the class of largest weight; bounds the loss.
+        smooth: added to numerator and denominator, in pixels of the class with the largest weight; limits the loss.
 
     Raises:
         ValueError: when the shapes do not fit.
@@ -76,7 +76,7 @@ def _spatial(tensor: Tensor, first: int) -> tuple[int, ...]:
 
 
 class CrossEntropyLoss(nn.Module):
-    """Cross entropy averaged over an item's pixels, which all weigh the same (L_CE of Table 4)."""
+    """Cross entropy averaged over the pixels of an item with equal weights (L_CE of Table 4)."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class CrossEntropyLoss(nn.Module):
 
 
 class WeightedCrossEntropyLoss(nn.Module):
-    """Module of :func:`weighted_cross_entropy_loss`."""
+    """Module of `weighted_cross_entropy_loss`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class WeightedCrossEntropyLoss(nn.Module):
 
 
 class HardnessAwareGeneralizedDiceLoss(nn.Module):
-    """Module of :func:`hardness_aware_generalized_dice_loss`."""
+    """Module of `hardness_aware_generalized_dice_loss`."""
 
     def __init__(self, reduction: str = "mean", smooth: float = 1e-5) -> None:
         super().__init__()
@@ -115,21 +115,21 @@ class HardnessAwareGeneralizedDiceLoss(nn.Module):
 class SegmentationLoss(nn.Module):
     """A sum of segmentation losses; by default L_s, weighted cross entropy plus hardness-aware Dice (Eq. 11).
 
-    MONAI's losses fit with these settings:
+    MONAI's losses can be used with these settings:
 
     - ``GeneralizedDiceLoss(softmax=True, to_onehot_y=True, smooth_nr=0, smooth_dr=0)``, L_GD of Eq. 14. Its default
-      smoothing of 1e-5 takes a quarter off the gradient of a 256 x 256 slice without a lesion; without smoothing its
-      ratio never is 0 / 0, because the probabilities of a slice sum to its size.
+      smoothing of 1e-5 reduces the gradient of a 256 x 256 slice without a lesion by a quarter. Without smoothing its
+      ratio is never 0 / 0, because the probabilities of a slice sum to its size.
     - ``DiceLoss(softmax=True, to_onehot_y=True, include_background=False, squared_pred=True, batch=True)``, L_DICE of
-      Milletari et al. 2016. Theirs is of a volume, for which the batch stands: of a single slice without a lesion it
-      would be 1 whatever is predicted.
-    - ``FocalLoss(use_softmax=True, to_onehot_y=True, weight=2.0)`` of Lin et al. 2017, for Abulnaga 2018. Its mean goes
-      over the classes too; the weight, their number, makes it equal the cross entropy where its gamma is 0.
+      Milletari et al. 2016. Theirs is computed for a volume; the batch replaces it here. For a single slice without a
+      lesion the loss would be 1 for any prediction.
+    - ``FocalLoss(use_softmax=True, to_onehot_y=True, weight=2.0)`` of Lin et al. 2017, for Abulnaga 2018. It averages
+      over the classes, too; the weight, the number of classes, makes it equal to the cross entropy for gamma = 0.
 
     Args:
-        losses: the losses by the name that they have in the log: modules of (logits, label), such as MONAI's with
-            ``to_onehot_y``, or of (logits, label, weight), which get the attention map. By default ``cross_entropy``
-            and ``dice``, the two of Eq. 11.
+        losses: the losses by their name in the log: modules of (logits, label), such as MONAI's with ``to_onehot_y``,
+            or of (logits, label, weight), which get the attention map. Default: ``cross_entropy`` and ``dice`` of Eq.
+            11.
 
     Attributes:
         terms: detached values of the losses at the last call, by name, averaged over the items.

@@ -1,4 +1,4 @@
-"""The losses of slices for networks of volumes."""
+"""Losses of 2D slices for 3D networks."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class SlicewiseLoss(nn.Module):
-    """A loss of slices, such as :class:`StrokeLesionLoss`, applied to all slices of a volume.
+    """A loss of slices, such as `StrokeLesionLoss`, applied to all slices of a volume.
 
-    A 3D network is so trained with the loss of the 2D networks it is compared with.
+    A 3D network is trained with the loss of the 2D networks that it is compared with.
 
     Args:
         loss: a loss of (outputs, targets), both dicts of tensors with one item a slice.

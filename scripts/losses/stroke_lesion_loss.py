@@ -1,4 +1,4 @@
-"""The loss of the end-to-end training, Wang 2020, Eq. 15."""
+"""The loss of end-to-end training, Wang 2020, Eq. 15."""
 
 from collections.abc import Mapping
 
@@ -15,29 +15,30 @@ from .synthesis import SynthesisLoss
 class StrokeLesionLoss(nn.Module):
     """``L = L_s(P, Y) + alpha L_g(I_g, I_d) + beta L_g(F_h, I_d)``.
 
-    Items without a DWI leave the two synthesis terms out: these are averaged over the items that have one, and are 0
-    where none has. A network that gives only "logits" is trained with L_s alone. A term whose weight is 0 is logged and
-    not trained: with ``beta=0`` F_h has no supervision, F_h* of Table 2.
+    The two synthesis terms are averaged over the items with a DWI, and are 0 if no item has one. A network that returns
+    only "logits" is trained with L_s alone. A term with weight 0 is logged but not trained: with ``beta=0`` F_h has no
+    supervision (F_h* of Table 2).
 
     Args:
         alpha: weight of the pseudo-DWI's synthesis loss.
         beta: weight of the high-level feature's synthesis loss.
         gamma: weight of the contextual loss within a synthesis loss; 0 leaves it out.
-        train_context_encoder: let the context encoder's parameters be trained with the network's, as in the paper; with
-            False they keep their random start. Trained jointly it can collapse to equal codes for all images.
+        train_context_encoder: train the parameters of the context encoder with those of the network, as in the paper;
+            if False they keep their random initial values. Trained jointly, the encoder can collapse to equal codes for
+            all images.
         segmentation: loss of (logits, label, attention map); L_s of Eq. 11 by default.
-        pixel: the synthesis losses' loss of pixels, see :class:`SynthesisLoss`; that of Eq. 7 by default.
-        context_norm: norm of the contextual loss, 1 or 2, see :class:`SynthesisLoss`.
-        auxiliary_weight: weight of the segmentation loss of "auxiliary_logits", where a network has them; 0.4 is that
-            of Zhao et al. 2017, "Pyramid scene parsing network".
+        pixel: the synthesis losses' loss of pixels, see `SynthesisLoss`; that of Eq. 7 by default.
+        context_norm: norm of the contextual loss, 1 or 2, see `SynthesisLoss`.
+        auxiliary_weight: weight of the segmentation loss of "auxiliary_logits", if the network returns them; 0.4 is
+            from Zhao et al. 2017, "Pyramid scene parsing network".
 
     Raises:
         ValueError: when a weight is negative or the norm is neither 1 nor 2.
 
     Attributes:
-        context_encoder: Phi_c; give its parameters to the optimiser beside the network's.
+        context_encoder: Phi_c; give its parameters to the optimizer together with those of the network.
         terms: detached values at the last call: "segmentation" and its parts, such as "cross_entropy" and "dice", and,
-            where they apply, "auxiliary", "synthesis" (of I_g) and "feature" (of F_h), before they are weighted.
+            if they apply, "auxiliary", "synthesis" (of I_g) and "feature" (of F_h), without their weights.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class StrokeLesionLoss(nn.Module):
         """Scalar loss of a batch.
 
         Args:
-            outputs: "logits" (N, 2, H, W) and, where the network has them, "auxiliary_logits" (N, 2, H, W),
+            outputs: "logits" (N, 2, H, W) and, if the network returns them, "auxiliary_logits" (N, 2, H, W),
                 "pseudo_dwi" and "high_level_feature", each (N, 1, H, W).
             targets: "label" (N, 1, H, W) with 0 and 1; optionally "attention", the map A of Eq. 9 (N, 1, H, W), without
-                which all pixels weigh the same; "dwi" (N, 1, H, W); "has_dwi" (N,), which items' DWI is real, all by
-                default.
+                which all pixels have the same weight; "dwi" (N, 1, H, W); "has_dwi" (N,), true for items with a DWI;
+                default: all.
 
         Raises:
             ValueError: when an entry is missing or the shapes do not fit.

@@ -1,6 +1,6 @@
-"""Losses of a synthesised DWI, Wang 2020, Eq. 6-8 and Table 1.
+"""Losses of a synthesized DWI, Wang 2020, Eq. 6-8 and Table 1.
 
-They have one value for each item, computed in float32 for half-precision images, and reduce it by "mean", "sum" or
+They compute one value for each item, in float32 also for half-precision images, and reduce it by "mean", "sum" or
 "none".
 """
 
@@ -15,7 +15,7 @@ def weighted_l2_loss(
     """Mean of squares of ``A (I_g - I_d)`` (Eq. 7).
 
     Args:
-        prediction: synthesised image I_g, shape (N, 1, H, W).
+        prediction: synthesized image I_g, shape (N, 1, H, W).
         target: true image I_d, shape (N, 1, H, W).
         weight: attention map A, shape (N, 1, H, W); None for 1 everywhere.
         reduction: "mean", "sum" or "none" over the items.
@@ -32,7 +32,7 @@ def weighted_l2_loss(
 
 
 class WeightedL2Loss(nn.Module):
-    """Module of :func:`weighted_l2_loss`."""
+    """Module of `weighted_l2_loss`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class WeightedL2Loss(nn.Module):
 
 
 class ContextualLoss(nn.Module):
-    """Mean absolute difference of two images' codes by an encoder (Eq. 8).
+    """Mean absolute difference of the codes of two images (Eq. 8).
 
     Args:
         encoder: Phi_c, which maps (N, 1, H, W) to (N, K).
         reduction: "mean", "sum" or "none" over the items.
-        norm: 1 for the absolute difference, l_h1 of Table 1, which is that of Eq. 8; 2 for its square, l_h2.
+        norm: 1 for the absolute difference (Eq. 8, l_h1 of Table 1); 2 for its square (l_h2).
 
     Raises:
         ValueError: when ``norm`` is neither.
@@ -78,8 +78,8 @@ class SynthesisLoss(nn.Module):
         encoder: Phi_c, which maps (N, 1, H, W) to (N, K).
         gamma: weight of the contextual loss; 0 leaves it out.
         reduction: "mean", "sum" or "none" over the items.
-        pixel: another loss of the pixels with a reduction of its own, a module of (prediction, target) or of
-            (prediction, target, weight), such as ``torch.nn.L1Loss()`` for L1 and ``torch.nn.MSELoss()`` for L2.
+        pixel: another pixel loss with its own reduction, a module of (prediction, target) or of (prediction, target,
+            weight), such as ``torch.nn.L1Loss()`` for L1 and ``torch.nn.MSELoss()`` for L2.
         context_norm: 1 for l_h1 of Table 1, 2 for l_h2.
 
     Raises:

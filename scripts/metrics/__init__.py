@@ -1,9 +1,9 @@
-"""How good a result is: for one case, by lesion size, and what thresholds of the maps reach."""
+"""Metrics of one case, summaries by lesion size, and thresholds of the maps as a baseline."""
 
 from .case import METRICS, case_metrics
 from .handler import CaseMetrics
 from .segmentation import EmptyMaskValues, lesion_metrics
-from .strata import STRATA, by_stratum, size_stratum, summarise
+from .strata import STRATA, by_stratum, size_stratum, summarize
 from .synthesis import synthesis_metrics
 from .thresholds import CLINICAL_RULES, RCBF_30, TMAX_6S, ThresholdRule, best_rule, threshold_grid
 
@@ -21,7 +21,7 @@ __all__ = [
     "case_metrics",
     "lesion_metrics",
     "size_stratum",
-    "summarise",
+    "summarize",
     "synthesis_metrics",
     "threshold_grid",
 ]

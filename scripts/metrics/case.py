@@ -20,18 +20,18 @@ def case_metrics(
     pseudo_dwi: ArrayLike | None = None,
     dwi: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The metrics of the lesion and, where both images are given, of the pseudo-DWI, and the size stratum.
+    """The size stratum, the metrics of the lesion and, if both images are given, those of the pseudo-DWI.
 
     Args:
         prediction: (H, W, D) lesion mask.
         label: (H, W, D) lesion mask.
         spacing_mm: distances between voxels.
-        pseudo_dwi: (H, W, D), in the scale of `dwi`.
+        pseudo_dwi: (H, W, D), scaled as `dwi`.
         dwi: (H, W, D), scaled to (0, 1).
 
     Returns:
-        `stratum` and the metrics of :func:`scripts.metrics.lesion_metrics` and
-        :func:`scripts.metrics.synthesis_metrics`; the latter only for a case with DWI.
+        `stratum` and the metrics of `scripts.metrics.lesion_metrics` and
+        `scripts.metrics.synthesis_metrics`; the latter only for a case with DWI.
     """
     metrics = lesion_metrics(prediction, label, spacing_mm)
     row: dict[str, Any] = {"stratum": size_stratum(metrics["volume_ml"]), **metrics}

@@ -23,7 +23,7 @@ from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
 from ..io.names import csv_cell, repeated_names
 from .case import METRICS, case_metrics
-from .strata import ALL, by_stratum, summarise
+from .strata import ALL, by_stratum, summarize
 
 COLUMNS = ("case", "stratum", *METRICS)
 TABLE, SUMMARY = "metrics.csv", "summary.json"
@@ -32,11 +32,11 @@ TABLE, SUMMARY = "metrics.csv", "summary.json"
 class CaseMetrics:
     """Ignite handler that measures every case of an evaluation on its own grid.
 
-    At the end of the epoch it writes `<output_dir>/metrics.csv` (one row a case, an empty cell where a metric is not
-    defined) and `<output_dir>/summary.json` (mean, sd and n of each metric, by stratum), both atomically, and puts the
-    means over all cases into `engine.state.metrics` as `<prefix><metric>`, for example `val_mean_dice`.
+    At the end of the epoch it writes `<output_dir>/metrics.csv` (one row per case; undefined metrics are empty cells)
+    and `<output_dir>/summary.json` (mean, sd and n of each metric, by stratum), both atomically. The means over all
+    cases go to `engine.state.metrics` as `<prefix><metric>`, for example `val_mean_dice`.
 
-    MONAI's `MetricsSaver` writes the details of MONAI's cumulative metrics, one file a metric; here a row holds a case.
+    MONAI's `MetricsSaver` writes one file per metric; here a row holds all metrics of a case.
 
     After postprocessing, the engine's batch and output are lists of dictionaries (as MONAI's evaluators make them) with
 
@@ -49,10 +49,10 @@ class CaseMetrics:
     Args:
         output_dir: folder of the two files; None to write none.
         prefix: of the names in `engine.state.metrics`.
-        inputs: files besides those of the cases that no output may cover, such as weights and datalist.
+        inputs: other files that no output may overwrite, such as weights and datalist.
 
     Raises:
-        DatasetError: an output would cover an input, or two cases have one name; raised before the first case.
+        DatasetError: an output would overwrite an input, or two cases have the same name; raised before the first case.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class CaseMetrics:
 
     def _finish(self, engine: Engine) -> None:
         self.rows = _gather(self.rows)
-        summary = summarise(self.rows, METRICS)
+        summary = summarize(self.rows, METRICS)
         means = {name: values["mean"] for name, values in summary[ALL].items() if values["mean"] is not None}
         engine.state.metrics.update({f"{self.prefix}{name}": mean for name, mean in means.items()})
         if self.output_dir is not None and idist.get_rank() == 0:
@@ -103,14 +103,14 @@ class CaseMetrics:
 
 
 def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of one case; see :class:`CaseMetrics` for the keys.
+    """The row of one case; see `CaseMetrics` for the keys.
 
     Raises:
         ValueError: a key is missing, or an image has not one channel.
     """
     missing = [key for key in ("case", "pred", "label") if key not in item]
     if missing:
-        raise ValueError(f"item: expected the keys 'case', 'pred' and 'label', got none of {missing}")
+        raise ValueError(f"item: missing keys: {', '.join(missing)}; expected 'case', 'pred' and 'label'")
     affine = item.get("affine", getattr(item["pred"], "affine", None))
     if affine is None:
         raise ValueError(f"case '{item['case']}': expected 'pred' as a MetaTensor or the key 'affine', got neither")
@@ -118,7 +118,7 @@ def row_of(item: Mapping[str, Any]) -> dict[str, Any]:
     if "pseudo_dwi" in item and "dwi" in item and bool(item.get("has_dwi", True)):
         images |= {key: _volume(item, key) for key in ("pseudo_dwi", "dwi")}
     affine = np.asarray(affine, dtype=float)
-    # SSIM and the surroundings of the lesion are measured in the slice, wherever the file has its slice axis.
+    # SSIM and the local metrics are computed in the slice, whichever axis of the file is the slice axis.
     slice_axis = int(io_orientation(affine)[:, 0].tolist().index(2))
     images = {key: np.moveaxis(image, slice_axis, 2) for key, image in images.items()}
     spacing_mm = voxel_sizes(affine).tolist()
@@ -157,7 +157,9 @@ def _volume(item: Mapping[str, Any], key: str) -> np.ndarray:
 
 
 def _gather(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all processes, each case once: a distributed sampler repeats cases to even out the processes."""
+    """The rows of all processes, each case once: a distributed sampler repeats cases so that all processes have as
+    many.
+    """
     if idist.get_world_size() > 1:
         rows = [json.loads(text) for text in string_list_all_gather([json.dumps(row) for row in rows])]
     return list({row["case"]: row for row in rows}.values())

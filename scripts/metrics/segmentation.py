@@ -1,4 +1,4 @@
-"""How well a predicted lesion matches the true one, in 3D, in mm and ml."""
+"""Agreement of a predicted lesion with the true one, in 3D, in mm and ml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,27 +23,26 @@ SEGMENTATION_METRICS = (
 
 @dataclass(frozen=True)
 class EmptyMaskValues:
-    """What each metric is where its formula divides by zero or measures a distance to nothing.
+    """Values of the metrics for empty masks, for which the formulas are undefined.
 
-    =======================  =============  ====================================  ============================
-    metric                   both are empty  only the label is (false positive)    only the prediction is (miss)
-    =======================  =============  ====================================  ============================
-    dice                     1 `agreement`   0 (Eq. 16)                            0 (Eq. 16)
-    precision                1 `agreement`   0 (TP / (TP + FP))                    0 `undefined_ratio`
-    recall                   1 `agreement`   0 `undefined_ratio`                   0 (TP / (TP + FN))
-    hausdorff_mm, assd_mm    0               the image's diagonal                  the image's diagonal
-    relative_volume_error    0               1 `relative_volume_error`             1 (its formula)
-    =======================  =============  ====================================  ============================
+    | metric | both are empty | only the label is (false positive) | only the prediction is (miss) |
+    | --- | --- | --- | --- |
+    | dice | 1 `agreement` | 0 (Eq. 16) | 0 (Eq. 16) |
+    | precision | 1 `agreement` | 0 (TP / (TP + FP)) | 0 `undefined_ratio` |
+    | recall | 1 `agreement` | 0 `undefined_ratio` | 0 (TP / (TP + FN)) |
+    | hausdorff_mm, assd_mm | 0 | the image's diagonal | the image's diagonal |
+    | relative_volume_error | 0 | 1 `relative_volume_error` | 1 (its formula) |
 
-    The diagonal is the largest distance that the image could hold: a miss must not be better than a bad outline, and
-    leaving such cases out would reward a method that finds nothing. It makes the means finite, and comparable only on
-    the same images; the means of lesions by size and of lesion-free cases are therefore reported apart.
+    The diagonal is the largest possible distance in the image: a missed lesion must not score better than a bad
+    outline, and excluding such cases would reward a method that finds nothing. The means are finite, but comparable
+    only for the same images. Means by lesion size and of lesion-free cases are therefore reported separately.
 
     Attributes:
-        agreement: Dice, precision and recall where both masks are empty.
-        undefined_ratio: precision of an empty prediction and recall of an empty label, where only one of them is.
-        relative_volume_error: where only the label is empty.
-        distance_mm: both distances where only one is empty; None for the image's diagonal.
+        agreement: Dice, precision and recall if both masks are empty.
+        undefined_ratio: precision of an empty prediction and recall of an empty label, if only one of the masks is
+            empty.
+        relative_volume_error: if only the label is empty.
+        distance_mm: both distances if only one mask is empty; None for the diagonal of the image.
     """
 
     agreement: float = 1.0
@@ -67,14 +66,14 @@ def lesion_metrics(
     Overlap (TP, FP, FN counted in voxels): Dice = 2 TP / (2 TP + FN + FP) (Eq. 16 of Wang 2020), precision
     TP / (TP + FP), recall TP / (TP + FN). Distances: Hausdorff distance (Eq. 17) and average symmetric surface distance
     (Eq. 18) in mm, between the surface voxels, which are those with a background voxel or the image's border among
-    their six neighbours. Volumes in ml: V_g of the label, V_s of the prediction, |V_g - V_s|,
+    their six neighbors. Volumes in ml: V_g of the label, V_s of the prediction, |V_g - V_s|,
     RVE = |V_g - V_s| / V_g (section 4.2), and the volume of false positives.
 
     Args:
         prediction: (H, W, D), boolean or 0 and 1.
         label: (H, W, D), boolean or 0 and 1.
         spacing_mm: distances between voxels along the three axes.
-        empty: the values where one or both masks are empty.
+        empty: values for one or two empty masks.
 
     Returns:
         The metrics of `SEGMENTATION_METRICS`, all of them finite.

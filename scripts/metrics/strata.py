@@ -1,4 +1,4 @@
-"""Means by lesion size, as Fig. 10 of Wang 2020 groups the cases, and of the cases without lesion."""
+"""Means by lesion size, grouped as in Fig. 10 of Wang 2020, and of the cases without a lesion."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ ALL = "all"
 ANY_LESION = "any lesion"
 SMALL, MEDIUM, LARGE = "small (< 10 ml)", "medium (10-50 ml)", "large (> 50 ml)"
 LESION_FREE = "no lesion"
+#: All cases; those with a lesion; these by its size; those without.
 STRATA = (ALL, ANY_LESION, SMALL, MEDIUM, LARGE, LESION_FREE)
-"""All cases; those with a lesion; these by its size; those without."""
 
 
 def size_stratum(volume_ml: float) -> str:
@@ -30,7 +30,7 @@ def size_stratum(volume_ml: float) -> str:
     return MEDIUM if volume_ml <= LARGE_ML else LARGE
 
 
-def summarise(
+def summarize(
     rows: Sequence[Mapping[str, Any]], metrics: Iterable[str] | None = None
 ) -> dict[str, dict[str, dict[str, float | int | None]]]:
     """Mean and standard deviation of each metric over all cases and by stratum, leaving out NaN and missing values.
@@ -40,8 +40,8 @@ def summarise(
         metrics: names of the metrics; default: every number in the rows.
 
     Returns:
-        `result[stratum][metric]` is a dictionary of `mean`, `sd` (of the sample, with n - 1) and `n`, the number of
-        cases that count. `mean` is None where n is 0, and `sd` where it is less than 2. Empty strata are there too.
+        `result[stratum][metric]` is a dictionary of `mean`, `sd` (sample standard deviation, n - 1) and `n`, the number
+        of values. `mean` is None for n = 0, and `sd` for n < 2. Empty strata are included.
     """
     names = list(metrics) if metrics is not None else _numbers_in(rows)
     groups = by_stratum(rows)

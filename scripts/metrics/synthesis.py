@@ -1,4 +1,4 @@
-"""How well a pseudo-DWI matches the true DWI: SSIM and PSNR, globally and around the lesion."""
+"""Agreement of a pseudo-DWI with the true DWI: SSIM and PSNR, of the image and around the lesion."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from monai.metrics.regression import KernelType, compute_ssim_and_cs
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 
+#: How far "around the lesion" reaches; Wang 2020 does not say it.
 LOCAL_MARGIN_PX = 10
-"""How far "around the lesion" reaches; Wang 2020 does not say it."""
 
+#: PSNR of images that agree within 1e-5 of the range, and of identical ones, where the formula would be infinite.
 PSNR_MAX_DB = 100.0
-"""PSNR of images that agree within 1e-5 of the range, and of identical ones, where the formula would be infinite."""
 
 SYNTHESIS_METRICS = ("ssim", "local_ssim", "psnr_db", "local_psnr_db")
 
@@ -31,8 +31,7 @@ def synthesis_metrics(pseudo_dwi: ArrayLike, dwi: ArrayLike, label: ArrayLike | 
         label: (H, W, D), the true lesion; None for a case without label.
 
     Returns:
-        The metrics of `SYNTHESIS_METRICS`. The local ones are NaN where there is no lesion: without a region there is
-        nothing to compare, and averages leave such cases out.
+        The metrics of `SYNTHESIS_METRICS`. Without a lesion the local ones are NaN; averages leave such cases out.
 
     Raises:
         ValueError: the shapes differ or are not 3D.
@@ -63,14 +62,14 @@ def dilate_in_slice(mask: NDArray[np.bool_], margin_px: float = LOCAL_MARGIN_PX)
     """
     if not mask.any():
         return np.zeros_like(mask)
-    # Slices so far apart that no distance reaches from one into another.
+    # A slice spacing above every distance, so that slices are independent.
     return distance_transform_edt(~mask, sampling=(1, 1, 2 * margin_px + sum(mask.shape))) <= margin_px
 
 
 def ssim_map(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """The structural similarity of every pixel, for a data range of 1.
 
-    The images are mirrored at their borders, so that every pixel has a value.
+    The images are mirrored at the borders, so every pixel has a value.
 
     Args:
         first: (H, W, D).

@@ -1,4 +1,4 @@
-"""The clinical baselines: lesions outlined by thresholds of the perfusion maps."""
+"""Clinical baselines: lesion masks by thresholds of the perfusion maps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, generate_binary_structure
 from scipy.ndimage import label as connected_components
 
+#: Tissue with a Tmax up to this is the normal reference of relative maps.
 NORMAL_TMAX_S = 4.0
-"""Tissue with a Tmax up to this is the normal reference of relative maps."""
 
+#: Smaller clusters are dropped as noise, as perfusion software does; this value is a choice.
 MIN_COMPONENT_ML = 1.0
-"""Smaller clusters are dropped as noise, as perfusion software does; this value is a choice."""
 
 _TITLES = {"cbf": ("CBF", "ml/100 g/min"), "cbv": ("CBV", "ml/100 g"), "mtt": ("MTT", "s"), "tmax": ("Tmax", "s")}
 
@@ -24,11 +24,11 @@ class ThresholdRule:
 
     Attributes:
         key: the map, `cbf`, `cbv`, `mtt` or `tmax`.
-        threshold: in the unit of the map; for a relative rule a fraction.
+        threshold: in the unit of the map; a fraction for a relative rule.
         above: whether the lesion lies above the threshold (MTT, Tmax) or below it (CBF, CBV).
         relative: divide the map by its mean in normal tissue, which is the brain with Tmax up to `NORMAL_TMAX_S`.
-        within_tmax_s: look only where Tmax exceeds this.
-        min_component_ml: drop connected components (26 neighbours) that are smaller.
+        within_tmax_s: only voxels with a Tmax above this.
+        min_component_ml: drop connected components (26 neighbors) that are smaller.
 
     Example:
         >>> str(TMAX_6S), str(RCBF_30)
@@ -57,15 +57,15 @@ class ThresholdRule:
         """Outline the lesion.
 
         Args:
-            maps: those of `cbf`, `cbv`, `mtt` and `tmax` that there are, at least `key` and, for a relative rule or
-                one within Tmax, `tmax`: arrays (H, W, D), zero outside the brain.
+            maps: the available ones of `cbf`, `cbv`, `mtt` and `tmax`; `key` is required, and `tmax` for a relative
+                rule or one within Tmax. Arrays (H, W, D), zero outside the brain.
             spacing_mm: distances between voxels.
 
         Returns:
-            (H, W, D) mask. A relative rule finds nothing where there is no normal tissue to compare with.
+            (H, W, D) mask. A relative rule gives an empty mask if there is no normal tissue.
         """
         values = np.asarray(maps[self.key])
-        # Not from one map alone: the CBF in the depth of an infarct may be zero too.
+        # All maps, not one: the CBF can be zero inside an infarct, too.
         brain = np.any([np.asarray(maps[key]) != 0 for key in _TITLES if maps.get(key) is not None], axis=0)
         threshold = self.threshold
         if self.relative:
@@ -79,17 +79,17 @@ class ThresholdRule:
         return drop_small_components(mask, self.min_component_ml, spacing_mm)
 
 
+#: Hypoperfused tissue, core and penumbra (Olivot et al., Stroke 2009; 40: 469-475).
 TMAX_6S = ThresholdRule("tmax", 6.0, above=True)
-"""Hypoperfused tissue, core and penumbra (Olivot et al., Stroke 2009; 40: 469-475)."""
 
+#: Ischemic core: CBF below 30 % of normal within Tmax > 6 s (Campbell et al., Stroke 2011; 42: 3435-3440).
 RCBF_30 = ThresholdRule("cbf", 0.30, above=False, relative=True, within_tmax_s=6.0)
-"""Ischemic core: CBF below 30 % of normal within Tmax > 6 s (Campbell et al., Stroke 2011; 42: 3435-3440)."""
 
 CLINICAL_RULES = (RCBF_30, TMAX_6S)
 
 
 def threshold_grid() -> list[ThresholdRule]:
-    """The single thresholds among which :func:`best_rule` looks for the best."""
+    """The single thresholds that `best_rule` tries."""
     relative = np.arange(0.10, 0.901, 0.05).round(2)
     rules = [ThresholdRule("tmax", float(t), above=True) for t in np.arange(3.0, 16.01, 0.5)]
     rules += [ThresholdRule("mtt", float(t), above=True) for t in np.arange(5.0, 20.01, 1.0)]
@@ -105,7 +105,7 @@ def threshold_grid() -> list[ThresholdRule]:
 def drop_small_components(
     mask: NDArray[np.bool_], min_component_ml: float, spacing_mm: Sequence[float]
 ) -> NDArray[np.bool_]:
-    """The mask without its connected components (26 neighbours) below a volume in ml."""
+    """The mask without its connected components (26 neighbors) below a volume in ml."""
     labels, count = connected_components(mask, structure=generate_binary_structure(3, 3))
     if count == 0:
         return mask
@@ -120,14 +120,14 @@ def best_rule(
 ) -> tuple[ThresholdRule, float]:
     """The rule with the highest mean Dice over the cases that have a lesion.
 
-    Cases without one are left out, so that a rule is not chosen for finding nothing.
+    Cases without a lesion are left out, because they would favor rules that find nothing.
 
     Args:
-        cases: the maps, `label` and `spacing_mm` of each case; they are gone through once, one at a time.
-        rules: the candidates; default: :func:`threshold_grid`.
+        cases: the maps, `label` and `spacing_mm` of each case; iterated once.
+        rules: the candidates; default: `threshold_grid`.
 
     Returns:
-        The rule, the first of those that are equally good, and its mean Dice.
+        The rule and its mean Dice; of equal rules the first.
 
     Raises:
         ValueError: there are no rules, or no case has a lesion.
@@ -145,7 +145,7 @@ def best_rule(
 
 
 def _crop_to_brain(case: Mapping[str, Any]) -> dict[str, Any]:
-    """The case without the air around it, which would take more time than the brain."""
+    """The case, cropped to the brain to save time."""
     images = {key: np.asarray(case[key]) for key in (*_TITLES, "label") if case.get(key) is not None}
     occupied = np.any([image != 0 for image in images.values()], axis=0)
     box = find_objects(occupied.astype(np.uint8))[0]

@@ -53,7 +53,7 @@ class DilatedResNet(ResNet):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Feature maps of the third and the fourth stage, both an eighth of ``x`` (N, in_channels, H, W) in size.
 
-        There is no class probability, which MONAI's ResNet gives.
+        MONAI's ResNet returns class scores instead.
         """
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
         third = self.layer3(self.layer2(self.layer1(x)))
@@ -61,9 +61,9 @@ class DilatedResNet(ResNet):
 
 
 def _dilate(stage: nn.Module, before: int, after: int) -> None:
-    """Take a stage's stride away and spread the 3 x 3 kernels that follow it, so that they see what they saw.
+    """Remove the stride of a stage and dilate the 3 x 3 kernels that follow it, so that their receptive fields stay.
 
-    Where the undilated stage has a value, the dilated one has the same: weights trained with strides stay valid.
+    At the positions of the undilated stage the values are the same: weights trained with strides stay valid.
 
     Args:
         stage: a stage of a ResNet.
@@ -82,7 +82,7 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
     """Load the weights of a ResNet, such as torchvision's for ImageNet, into ``backbone``.
 
     Every entry must be there and fit, except for the classifier ``fc``, which the backbone does not have, and the
-    first convolution ``conv1``, which is adapted to the backbone's number of channels by :func:`inflate_channels`.
+    first convolution ``conv1``, which is adapted to the backbone's number of channels by `inflate_channels`.
 
     Args:
         backbone: the network to fill, with the names of torchvision's ResNet.
@@ -123,8 +123,8 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike[str]) -> None:
 def inflate_channels(weight: Tensor, channels: int) -> Tensor:
     """Adapt the kernels (O, C, h, w) of a convolution to another number of input channels.
 
-    The kernels are repeated over the channels and shared out between their repetitions, or, for fewer channels, added
-    up, so that the response to channels that are all equal stays what it was.
+    The kernels are repeated over the channels and divided by the number of repetitions, or, for fewer channels, added,
+    so that the response to equal channels is unchanged.
 
     Args:
         weight: the kernels.

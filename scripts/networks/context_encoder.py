@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 
 
 class ContextEncoder(nn.Module):
     """Five 3 x 3 convolutions of stride 2 and two adaptive average poolings; an image becomes a vector of 16.
 
     Choices that the paper leaves open: every convolution has padding 1 and a bias; the first four are followed by a
-    leaky ReLU of slope 0.2, the last is linear; there is no normalisation, so the code of an image does not depend on
+    leaky ReLU of slope 0.2, the last is linear; there is no normalization, so the code of an image does not depend on
     its batch. The first pooling stands before the last convolution and brings any image size to ``grid`` x ``grid``;
     the second one leaves one value for each of the last convolution's channels.
 
@@ -41,7 +41,7 @@ class ContextEncoder(nn.Module):
             nn.Flatten(),
         ]
         self.layers = nn.Sequential(*layers)
-        initialise_xavier(self)
+        initialize_xavier(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
 
     def forward(self, image: Tensor) -> Tensor:

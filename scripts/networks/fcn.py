@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 from .padding import pad_to_size
 
 CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
@@ -14,11 +14,10 @@ CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
 class FCN(nn.Module):
     """Fully convolutional network on a VGG16 encoder whose decoder adds the maps of the last three poolings.
 
-    With the default widths, 4 inputs and 2 outputs it has 18.64 M parameters, the paper's count. That count leaves
-    room neither for VGG's fully connected layers (134 M) nor for a decoder of class scores (14.7 M); it is met by the
-    usual variant with five transposed 3 x 3 convolutions of stride 2 (512, 256, 128, 64 and 32 channels at the
-    default widths), each with ReLU and batch normalisation, the maps of poolings 4 and 3 added before the
-    normalisation of the first two.
+    With the default widths, 4 inputs and 2 outputs it has 18.64 M parameters, the paper's count. VGG's fully connected
+    layers (134 M) or a decoder of class scores (14.7 M) do not match that count; it is met by the usual variant with
+    five transposed 3 x 3 convolutions of stride 2 (512, 256, 128, 64 and 32 channels at the default widths), each with
+    ReLU and batch normalization, the maps of poolings 4 and 3 added before the normalization of the first two.
 
     Any height and width of at least 32 is accepted: where pooling dropped a row or column, the decoder pads with zeros.
 
@@ -52,7 +51,7 @@ class FCN(nn.Module):
         )
         self.norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.output = nn.Conv2d(widths[-1], out_channels, kernel_size=1)
-        initialise_xavier(self)
+        initialize_xavier(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to logits (N, out_channels, H, W).

@@ -1,8 +1,8 @@
-"""The form in which a network is run when nothing is learned: the same function, of fewer and lighter operations.
+"""A network for inference alone: the same function with fewer and cheaper operations.
 
-A batch normalisation in evaluation is an affine map of each channel, so the convolution before it can do it. What is
-computed in bfloat16 under autocast needs no float32 weights, whose conversion every call would repeat, and on a CPU the
-layers of :mod:`scripts.networks.inference_layers` take the places of PyTorch's.
+A batch normalization in evaluation is an affine map of each channel and is folded into the convolution before it.
+Layers that autocast runs in bfloat16 get bfloat16 weights, which saves the conversion in every call. On a CPU the
+layers of `scripts.networks.inference_layers` replace those of PyTorch.
 """
 
 from collections import Counter
@@ -23,25 +23,25 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Another network for inference alone, which gives what ``network`` gives in evaluation.
+    """A network for inference alone, with the outputs of ``network`` in evaluation mode.
 
-    It is made of the weights as they are now, and does not follow when they change.
+    It is a snapshot of the weights; later changes are not seen.
 
     Args:
-        network: stays as it is. In the other one a batch normalisation that comes right after a convolution in an
-            ``nn.Sequential``, however nested, is folded into it, unless one of them is used elsewhere too.
-        dtype: of the weights of convolutions and linear layers. With ``torch.bfloat16`` it is to be run under autocast,
-            which takes care of all else: normalisations keep float32 parameters and statistics.
+        network: is not changed. In the result, a batch normalization directly after a convolution in an
+            ``nn.Sequential``, nested or not, is folded into it, unless one of the two is used elsewhere as well.
+        dtype: of the weights of convolutions and linear layers. Run a ``torch.bfloat16`` network under autocast:
+            normalizations keep float32 parameters and statistics.
 
     Returns:
-        A network in evaluation mode, to be run without gradients. It shares with ``network`` the weights that both
-        have. A TorchScript module is returned as it is: its graph is fixed.
+        A network in evaluation mode, to be run without gradients. Unchanged weights are shared with ``network``. A
+        TorchScript module is returned unchanged: its graph is fixed.
     """
     if isinstance(network, torch.jit.ScriptModule):
         return network
     form = _copied(network, {})
     with torch.no_grad():
-        _fold_normalisations(form)
+        _fold_normalizations(form)
         if dtype != torch.float32:
             _convert_weights(form, dtype)
         if dtype == torch.bfloat16 and all(parameter.device.type == "cpu" for parameter in form.parameters()):
@@ -50,7 +50,7 @@ def inference_form(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
 
 
 def _copied(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
-    """The tree of modules anew, around the same tensors; a tenth of the time of ``copy.deepcopy``."""
+    """A copy of the module tree that shares the tensors; ten times faster than ``copy.deepcopy``."""
     if id(module) not in copies:
         copied = copies[id(module)] = copy(module)
         copied._parameters = module._parameters.copy()
@@ -60,7 +60,7 @@ def _copied(module: nn.Module, copies: dict[int, nn.Module]) -> nn.Module:
     return copies[id(module)]
 
 
-def _fold_normalisations(network: nn.Module) -> None:
+def _fold_normalizations(network: nn.Module) -> None:
     for first, parent, name, second in _successors(network):
         if _is_foldable(first, second):
             _fold(first, second)
@@ -80,7 +80,7 @@ def _take_lighter_layers(network: nn.Module) -> None:
 
 
 def _lighter(module: nn.Module, layers: dict[int, nn.Module]) -> nn.Module | None:
-    """The layer that stands in for a module, the same one wherever the module is used; None where there is none."""
+    """The replacement of a module, the same one for each use; None if there is none."""
     if id(module) not in layers and not _hooks(module):
         if is_packable(module):
             layers[id(module)] = PackedConvolution(module)
@@ -92,7 +92,9 @@ def _lighter(module: nn.Module, layers: dict[int, nn.Module]) -> nn.Module | Non
 
 
 def _successors(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module, str, nn.Module]]:
-    """Each module that runs right after another and nowhere else: that other one, its parent, its name and itself."""
+    """Modules that run directly after another one and nowhere else: that other one, the parent, the name, the
+    module.
+    """
     uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
     for sequence in [module for module in network.modules() if _is_sequence(module)]:
         for (_, _, first), (parent, name, second) in pairwise(list(_in_order(sequence))):
@@ -101,14 +103,14 @@ def _successors(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module, str,
 
 
 def _is_sequence(module: nn.Module) -> bool:
-    """Whether the children are run one after the other, and nothing else is done."""
+    """Whether the module runs its children one after the other and does nothing else."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """What a sequence runs: each module with its parent and its name there, those of inner sequences among them.
+    """The modules that a sequence runs, including those of inner sequences, each with its parent and its name there.
 
-    What does nothing, and is not looked at, is left out.
+    Modules without effect, which nothing reads, are left out.
     """
     for name, module in sequence._modules.items():  # `named_children` leaves out a second use of the same module
         if module is not None and _is_sequence(module):
@@ -118,7 +120,7 @@ def _in_order(sequence: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]
 
 
 def _is_foldable(first: nn.Module, second: nn.Module) -> bool:
-    """Whether these are a convolution and its normalisation, by their exact types: a subclass may do more."""
+    """Whether these are a convolution and its normalization, by their exact types: a subclass may do more."""
     return (
         type(first) in _CONVOLUTIONS
         and type(second) in _BATCH_NORMS

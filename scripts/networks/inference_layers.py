@@ -1,8 +1,8 @@
-"""Layers that stand in for PyTorch's where a network is run in bfloat16 on a CPU: the same values in less time.
+"""Replacements of PyTorch layers for bfloat16 inference on a CPU: the same values in less time.
 
-oneDNN keeps the weights of a convolution in an order of its own, into which an ordinary layer brings them in every
-call, and rectifies what it convolved while it is still at hand. PyTorch's elementwise operations on bfloat16 widen
-every value to float32 and round it again, which takes four times as long as a maximum needs.
+oneDNN has its own memory layout for the weights of a convolution; an ordinary layer converts to it in every call. It
+can also fuse the ReLU. PyTorch's elementwise operations on bfloat16 convert each value to float32 and back, which takes
+four times as long as a maximum of integers.
 """
 
 from functools import cache
@@ -16,12 +16,12 @@ _mkldnn = torch.ops.mkldnn  # private operators, which torch.compile takes for f
 
 
 class PackedConvolution(nn.Module):
-    """A two-dimensional convolution whose weights are in oneDNN's order, and which may end with a ReLU.
+    """A 2D convolution with weights in the layout of oneDNN, and optionally a fused ReLU.
 
-    It has no parameters: what it runs does not follow the layer that it was made of.
+    It has no parameters and is a snapshot of the layer; later changes are not seen.
 
     Args:
-        convolution: for which :func:`is_packable` is true.
+        convolution: for which `is_packable` is true.
         rectified: whether a ReLU follows.
     """
 
@@ -41,7 +41,7 @@ class PackedConvolution(nn.Module):
         self.bias = None if convolution.bias is None else convolution.bias.detach()
 
     def extra_repr(self) -> str:
-        """What it was made of, shown when the module is printed."""
+        """Description, shown when the module is printed."""
         return f"{self.description}, activation={self.activation}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,9 +80,9 @@ def _can_pack() -> bool:
 
 
 class SignReLU(nn.Module):
-    """ReLU in place that sees of a bfloat16 its sign, which is where a 16-bit integer has it.
+    """In-place ReLU on the sign bit of bfloat16, which is that of a 16-bit integer.
 
-    Integers below zero become 0, which is 0.0. A NaN whose sign is set, as some instructions make it, becomes 0 too.
+    Negative integers become 0, which is 0.0. A NaN with the sign bit set becomes 0, too.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class SignReLU(nn.Module):
 
 
 class HalvingMaxPool(nn.Module):
-    """Largest value of each 2 x 2 pixels, as ``MaxPool2d(2)``, without their places, which only a gradient needs."""
+    """Maximum of 2 x 2 pixels, as ``MaxPool2d(2)``, without the indices that only the gradient needs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (N, C, H, W) to (N, C, H // 2, W // 2)."""
@@ -104,7 +104,7 @@ class HalvingMaxPool(nn.Module):
 
 
 def is_halving_max_pool(module: nn.Module) -> bool:
-    """Whether :class:`HalvingMaxPool` gives what this gives."""
+    """Whether `HalvingMaxPool` is equivalent to this module."""
     return type(module) is nn.MaxPool2d and (
         (module.kernel_size, module.stride, module.padding, module.dilation) == (2, 2, 0, 1)
         and not (module.ceil_mode or module.return_indices)

@@ -1,6 +1,6 @@
 """Passes over a (N, C, H, W) CPU tensor with coefficients or sums of each item and channel, in single library kernels.
 
-ATen's batch normalisation kernels are the only ones that read a channels-last tensor once at memory speed, accumulate
+ATen's batch normalization kernels are the only ones that read a channels-last tensor once at memory speed, accumulate
 in float32 and mix half-precision values with float32 coefficients; ``torch.var_mean`` is about 25 times slower there.
 They work by channel, so a channels-last tensor is passed item by item and a contiguous one as a single item of N*C
 channels.
@@ -14,7 +14,7 @@ from torch import Tensor
 
 _aten = torch.ops.aten
 _KERNELS = ("batch_norm_update_stats", "native_batch_norm", "native_batch_norm_backward")
-_PART_BYTES = 2**17  # of what is read and written several times: it stays in the cache, and costs more than a call does
+_PART_BYTES = 2**17  # a chunk of this size stays in the cache and costs more than a call
 
 
 def kernels_exist() -> bool:
@@ -32,14 +32,14 @@ def _memory_format(x: Tensor) -> torch.memory_format:
 
 
 def _items(x: Tensor) -> list[Tensor]:
-    """Views of ``x`` with one item each, whose channels the kernels treat as a batch normalisation's."""
+    """Views of ``x`` with one item each, whose channels the kernels treat as a batch normalization's."""
     if _memory_format(x) == torch.channels_last:
         return list(x.split(1))
     return [x.view(1, -1, *x.shape[2:])]
 
 
 def _rows(x: Tensor, *coefficients: Tensor) -> list[tuple[Tensor, ...]]:
-    """The (N, C) coefficients that go with each view of :func:`_items`."""
+    """The (N, C) coefficients that go with each view of `_items`."""
     if _memory_format(x) == torch.channels_last:
         return list(zip(*(c.unbind(0) for c in coefficients), strict=True))
     return [tuple(c.reshape(-1) for c in coefficients)]
@@ -48,7 +48,7 @@ def _rows(x: Tensor, *coefficients: Tensor) -> list[tuple[Tensor, ...]]:
 def _channel_affine(channels: int, dtype: torch.dtype) -> Callable[[Tensor, Tensor, Tensor, Tensor], None]:
     """Function of (x, scale, shift, out) with at most so many channels: ``out = x * scale + shift`` by channel.
 
-    It is batch normalisation in evaluation with mean 0 and variance 1, which are made once for all its calls.
+    It is batch normalization in evaluation with mean 0 and variance 1, which are made once for all its calls.
     """
     mean, var = torch.zeros(channels, dtype=dtype), torch.ones(channels, dtype=dtype)
     unused = [torch.empty(0, dtype=dtype) for _ in range(2)]
@@ -63,7 +63,7 @@ def _channel_affine(channels: int, dtype: torch.dtype) -> Callable[[Tensor, Tens
 
 
 def _broadcasts(x: Tensor) -> bool:
-    """Whether elementwise operations vectorise over (N, C) coefficients: channels innermost, one type for all."""
+    """Whether elementwise operations vectorize over (N, C) coefficients: channels innermost, one type for all."""
     return x.dtype == _statistics_dtype(x) and _memory_format(x) == torch.channels_last
 
 

@@ -1,9 +1,9 @@
 """Thin wrappers that run a segmentation network in a set precision and shape its outputs for inference or training.
 
-The wrapped network may be any module with one tensor in and one tensor of logits out. What it gives besides comes as
-a named tuple, whose fields become the names of the outputs: the pseudo-DWI of :class:`StrokeLesionNet` through its
-method ``synthesise``, what a network has for its training alone through a method ``with_auxiliary``. A wrapper
-holds the network as ``network`` and adds no parameters: it is the inner network that is saved and loaded.
+The wrapped network is any module that maps one tensor to one tensor of logits. Further outputs come as a named tuple,
+whose fields become the names of the outputs: from the method ``synthesize``, such as the pseudo-DWI of
+`StrokeLesionNet`, or from the method ``with_auxiliary``, for outputs that only training needs. A wrapper holds the
+network as ``network`` and adds no parameters: save and load the inner network.
 """
 
 import math
@@ -13,8 +13,8 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+#: By the number of dimensions of an image or of a convolution's weight.
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the number of dimensions of an image or of a convolution's weight."""
 
 
 class _PrecisionWrapper(nn.Module):
@@ -24,7 +24,7 @@ class _PrecisionWrapper(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
-        # Parameters keep their identity, so an optimiser built before or after works. A weight that has its format is
+        # Parameters keep their identity, so an optimizer built before or after works. A weight that has its format is
         # not copied: inferers wrap the network anew in every call.
         for parameter in network.parameters():
             if parameter.dim() in _MEMORY_FORMATS:
@@ -32,8 +32,8 @@ class _PrecisionWrapper(nn.Module):
         self.network = network
         self.amp = amp
 
-    def _run(self, image: Tensor, methods: Sequence[str] = ("synthesise",)) -> dict[str, Tensor]:
-        """Float32 outputs of the first of the methods that the network has, by name; "logits" is the first."""
+    def _run(self, image: Tensor, methods: Sequence[str] = ("synthesize",)) -> dict[str, Tensor]:
+        """Float32 outputs, by name, of the first of the methods that the network has; "logits" comes first."""
         if isinstance(image, MetaTensor):  # metadata would be carried through every operation of the network
             image = image.as_tensor()
         image = image.contiguous(memory_format=_MEMORY_FORMATS.get(image.dim(), torch.contiguous_format))
@@ -46,7 +46,7 @@ class _PrecisionWrapper(nn.Module):
 
 
 class TrainingOutputs(_PrecisionWrapper):
-    """What the training losses need of a network, as a dict.
+    """The outputs of a network that the training losses need, as a dict.
 
     For distributed training wrap this module, not the network inside it:
     ``DistributedDataParallel(TrainingOutputs(net))``.
@@ -57,8 +57,8 @@ class TrainingOutputs(_PrecisionWrapper):
     """
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map ``image`` (N, C, H, W) to "logits" and what the network gives besides, such as "pseudo_dwi"."""
-        return self._run(image, ("synthesise", "with_auxiliary"))
+        """Map ``image`` (N, C, H, W) to "logits" and the further outputs of the network, such as "pseudo_dwi"."""
+        return self._run(image, ("synthesize", "with_auxiliary"))
 
 
 class WithSynthesis(_PrecisionWrapper):
@@ -68,8 +68,7 @@ class WithSynthesis(_PrecisionWrapper):
         network: the network to run.
         amp: run it under bfloat16 autocast; the output is float32 either way.
         mirror: run it on the slice and on its mirror image, left for right, and average: the logits become the
-            logarithm of the mean probability. What the network takes for a lesion on one side only by chance is
-            rarely found twice.
+            logarithm of the mean probability. A false positive that depends on the side is rarely predicted twice.
     """
 
     def __init__(self, network: nn.Module, amp: bool = False, mirror: bool = False) -> None:
@@ -79,7 +78,7 @@ class WithSynthesis(_PrecisionWrapper):
     def forward(self, image: Tensor) -> Tensor:
         """Map ``image`` (N, C, H, W), H from right to left, to (N, 3, H, W).
 
-        A network without a pseudo-DWI gives its logits alone.
+        A network without a pseudo-DWI returns its logits alone.
         """
         outputs = self._run(image)
         if self.mirror:

@@ -1,4 +1,4 @@
-"""Padding that lets decoders follow encoders over sizes that pooling does not halve evenly."""
+"""Padding for decoders, for sizes that pooling does not halve evenly."""
 
 from torch import Tensor
 from torch.nn import functional as F

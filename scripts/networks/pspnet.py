@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .backbone import DilatedResNet, load_backbone
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 from .padding import pad_to_size
 
 
 class PSPNetOutput(NamedTuple):
-    """What :meth:`PSPNet.with_auxiliary` returns.
+    """What `PSPNet.with_auxiliary` returns.
 
     Attributes:
         logits: segmentation logits (N, out_channels, H, W).
@@ -84,7 +84,7 @@ class PSPNet(nn.Module):
     """Pyramid scene parsing network: a dilated ResNet, pyramid pooling, and an auxiliary branch for the training.
 
     The auxiliary branch classifies the backbone's third stage; Zhao et al. add its loss with the weight 0.4.
-    ``forward`` leaves it out, :meth:`with_auxiliary` gives both. The default is a ResNet-50 with Zhao's widths; weights
+    ``forward`` leaves it out, `with_auxiliary` gives both. The default is a ResNet-50 with Zhao's widths; weights
     start from Xavier, those of the backbone from a file where one is given.
 
     Zhao et al. crop images to 8 n + 1 pixels, where the corners of every feature map lie on the corners of the image;
@@ -101,7 +101,7 @@ class PSPNet(nn.Module):
         bins: sides of the pyramid's grids.
         dropout: part of the channels dropped before the last convolutions in training.
         backbone_path: a local file with the weights of a ResNet of these widths and layers, with torchvision's or
-            MONAI's names and any number of input channels; see :func:`scripts.networks.backbone.load_backbone`.
+            MONAI's names and any number of input channels; see `scripts.networks.backbone.load_backbone`.
 
     Raises:
         FileNotFoundError: when there is no file at ``backbone_path``.
@@ -126,7 +126,7 @@ class PSPNet(nn.Module):
         self.pyramid = PyramidPooling(expansion * features[3], bins)
         self.classifier = _classifier(self.pyramid.out_channels, features[3], out_channels, dropout)
         self.auxiliary = _classifier(expansion * features[2], features[2], out_channels, dropout)
-        initialise_xavier(self)
+        initialize_xavier(self)
         if backbone_path is not None:
             load_backbone(self.backbone, backbone_path)
 

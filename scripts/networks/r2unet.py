@@ -17,7 +17,7 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class RecurrentConvolution(nn.Module):
-    """A 3 x 3 convolution with normalisation and ReLU, applied again to the sum of the input and its own output."""
+    """A 3 x 3 convolution with normalization and ReLU, applied again to the sum of the input and its own output."""
 
     def __init__(self, channels: int, steps: int) -> None:
         super().__init__()
@@ -53,9 +53,9 @@ class R2UNet(EncoderDecoder):
 
     With the default widths, 4 inputs and 2 outputs it has 39.09 M parameters, the paper's count. Choices that reach
     it: convolutions have biases, each recurrent convolution is applied ``steps + 1`` times with shared weights,
-    upsampling is nearest-neighbour by 2 followed by a 3 x 3 convolution with normalisation and ReLU.
+    upsampling is nearest-neighbor by 2 followed by a 3 x 3 convolution with normalization and ReLU.
 
-    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for :class:`UNet`.
+    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for `UNet`.
 
     Args:
         in_channels: number of input channels.
@@ -65,11 +65,7 @@ class R2UNet(EncoderDecoder):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        features: Sequence[int] = (64, 128, 256, 512, 1024),
-        steps: int = 2,
+        self, in_channels: int, out_channels: int, features: Sequence[int] = (64, 128, 256, 512, 1024), steps: int = 2
     ) -> None:
         super().__init__(
             in_channels,

@@ -11,7 +11,7 @@ from .unet import DecoderBlock, EncoderDecoder
 
 
 def _convolution(in_channels: int, out_channels: int, kernel_size: int = 3, act: str | None = "relu") -> Convolution:
-    """A convolution with bias, batch normalisation and, unless ``act`` is None, ReLU."""
+    """A convolution with bias, batch normalization and, unless ``act`` is None, ReLU."""
     return Convolution(2, in_channels, out_channels, kernel_size=kernel_size, adn_ordering="NA", norm="batch", act=act)
 
 
@@ -20,10 +20,10 @@ def _double_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with normalisation, added to the input before the last ReLU (He et al. 2016).
+    """Two 3 x 3 convolutions with normalization, added to the input before the last ReLU (He et al. 2016).
 
-    Where the width changes, the input passes a 1 x 1 convolution with normalisation. MONAI's ``ResNetBlock`` has no
-    biases and its ``ResidualUnit`` normalises neither the sum nor the shortcut, so neither meets the published count.
+    Where the width changes, the input passes a 1 x 1 convolution with normalization. MONAI's ``ResNetBlock`` has no
+    biases and its ``ResidualUnit`` normalizes neither the sum nor the shortcut, so neither meets the published count.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -50,13 +50,13 @@ class ResUNet(EncoderDecoder):
     """UNet whose encoder is a residual network below its finest level.
 
     With the default widths, 4 inputs and 2 outputs it has 81.91 M parameters, the paper's count. A UNet with one
-    residual block in the place of each pair of convolutions has 32.4 M. The count is met by three residual blocks at
-    each of the four coarser levels of the encoder, as in the stages of a ResNet, with UNet's own two convolutions at
-    the finest level and in the decoder; every convolution has a bias, and upsampling is a transposed 2 x 2 convolution
-    with normalisation and ReLU. The weighted attention of Xiao et al. is left out: Wang et al. speak of the residual
-    UNet alone.
+    residual block instead of each pair of convolutions has 32.4 M. The count is met by three residual blocks at each of
+    the four coarser levels of the encoder, as in the stages of a ResNet, with UNet's own two convolutions at the finest
+    level and in the decoder; every convolution has a bias, and upsampling is a transposed 2 x 2 convolution with
+    normalization and ReLU. The weighted attention of Xiao et al. is left out: Wang et al. speak of the residual UNet
+    alone.
 
-    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for :class:`UNet`.
+    Any height and width of at least ``2 ** (len(features) - 1)`` is accepted, as for `UNet`.
 
     Args:
         in_channels: number of input channels.
@@ -69,11 +69,7 @@ class ResUNet(EncoderDecoder):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        features: Sequence[int] = (64, 128, 256, 512, 1024),
-        blocks: int = 3,
+        self, in_channels: int, out_channels: int, features: Sequence[int] = (64, 128, 256, 512, 1024), blocks: int = 3
     ) -> None:
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, got {blocks}.")

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from .slnet import SLNet
-from .unet import Normalisation, UNet
+from .unet import Normalization, UNet
 
 
 class StrokeLesionOutput(NamedTuple):
-    """What :meth:`StrokeLesionNet.synthesise` returns.
+    """What `StrokeLesionNet.synthesize` returns.
 
     Attributes:
         logits: segmentation logits (N, 2, H, W), background first.
-        pseudo_dwi: synthesised DWI I_g (N, 1, H, W), on the scale of the DWI it was trained with, (0, 1).
+        pseudo_dwi: synthesized DWI I_g (N, 1, H, W), on the scale of the DWI it was trained with, (0, 1).
         high_level_feature: the extractor's output F_h (N, 1, H, W), supervised like the pseudo-DWI; None where the
             network has no extractor.
     """
@@ -26,28 +26,28 @@ class StrokeLesionOutput(NamedTuple):
 
 
 class StrokeLesionNet(nn.Module):
-    """Lesion segmentation of CT-perfusion slices through a synthesised DWI (Eq. 4, 5 and 10).
+    """Lesion segmentation of CT-perfusion slices through a synthesized DWI (Eq. 4, 5 and 10).
 
     The input's channels are, in this order, ``frames`` frames of the perfusion stage, the ``maps`` perfusion maps
     CBF, CBV, MTT and Tmax, and the temporal maximum intensity projection F_l. The extractor sees the frames and gives
     F_h; the generator sees the maps, F_l and F_h and gives the pseudo-DWI; the segmentor sees the pseudo-DWI alone.
     With fewer inputs it is one of the variants of Tables 1, 2 and 5.
 
-    F_h and the pseudo-DWI are linear outputs, which the paper leaves open: the target ends at 0 and 1, where the
-    background and the lesions are, and a sigmoid would have vanishing gradients just there.
+    F_h and the pseudo-DWI are linear outputs; the paper does not specify this. Background and lesions have targets near
+    0 and 1, where a sigmoid would have vanishing gradients.
 
     Args:
         features: channels of the encoder blocks of all three networks from fine to coarse.
         frames: number of frames C_e; 0 for a network without extractor, and so without F_h.
         maps: number of perfusion maps.
         temporal_mip: whether F_l is among the channels.
-        norm: normalisation of the extractor and the generator in MONAI's notation.
-        segmentor_norm: normalisation of the segmentor.
-        squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalisation the segmentor is
+        norm: normalization of the extractor and the generator in MONAI's notation.
+        segmentor_norm: normalization of the segmentor.
+        squeeze_excitation: calibrate the segmentor's channels. Without it and with batch normalization the segmentor is
             the UNet of Tables 1 and 2.
-        segment_maps: give the segmentor the perfusion maps beside the pseudo-DWI (F_o + DWI of Table 5).
-        detached: outputs, "high_level_feature" or "pseudo_dwi", whose network gets no gradient from the networks that
-            see them, as in training one after the other (Tables 1 and 2, and DWI(s) of Table 5).
+        segment_maps: give the segmentor the perfusion maps in addition to the pseudo-DWI (F_o + DWI of Table 5).
+        detached: outputs, "high_level_feature" or "pseudo_dwi", through which no gradient flows back to the network
+            that computes them, as in sequential training (Tables 1 and 2, and DWI(s) of Table 5).
 
     Raises:
         ValueError: when there is no input, or ``detached`` has another name.
@@ -63,8 +63,8 @@ class StrokeLesionNet(nn.Module):
         frames: int = 6,
         maps: int = 4,
         temporal_mip: bool = True,
-        norm: Normalisation = "batch",
-        segmentor_norm: Normalisation = "switchable",
+        norm: Normalization = "batch",
+        segmentor_norm: Normalization = "switchable",
         squeeze_excitation: bool = True,
         segment_maps: bool = False,
         detached: Sequence[str] = (),
@@ -91,10 +91,10 @@ class StrokeLesionNet(nn.Module):
         Raises:
             ValueError: when ``image`` has another number of dimensions or channels, or is too small to be pooled.
         """
-        return self.synthesise(image).logits
+        return self.synthesize(image).logits
 
     @torch.jit.export
-    def synthesise(self, image: Tensor) -> StrokeLesionOutput:
+    def synthesize(self, image: Tensor) -> StrokeLesionOutput:
         """Logits, pseudo-DWI and high-level feature of ``image`` (N, channels, H, W).
 
         Raises:

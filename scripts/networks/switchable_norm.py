@@ -1,6 +1,6 @@
-"""Switchable normalisation (Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", 2018).
+"""Switchable normalization (Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", 2018).
 
-A layer mixes the statistics of instance, layer and batch normalisation with learned softmax weights, apart for the mean
+A layer mixes the statistics of instance, layer and batch normalization with learned softmax weights, apart for the mean
 and the variance. All three follow from the moments ``m``, ``v`` of each item and channel::
 
     instance: m, v    layer: mean_c(m), mean_c(v) + var_c(m)    batch: mean_n(m), mean_n(v) + var_n(m)
@@ -41,15 +41,15 @@ def mixed_affine(
     var_weight: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients of switchable normalisation as the map ``y = (x - mean) * scale + shift``.
+    """Coefficients of switchable normalization as the map ``y = (x - mean) * scale + shift``.
 
     Args:
         mean: means of each item and channel, shape (N, C).
         var: biased variances of each item and channel, shape (N, C).
         batch_mean: batch means to use, shape (C,), or None to take them from ``mean``.
         batch_var: batch variances to use, shape (C,), or None to take them from ``mean`` and ``var``.
-        weight: scale of the normalised values, shape (C,).
-        bias: shift of the normalised values, shape (C,).
+        weight: scale of the normalized values, shape (C,).
+        bias: shift of the normalized values, shape (C,).
         mean_weight: logits of the mean's weights for (instance, layer, batch), shape (3,).
         var_weight: logits of the variance's weights for (instance, layer, batch), shape (3,).
         eps: added to the mixed variance.
@@ -79,12 +79,12 @@ def plain_switchable_norm(
     var_weight: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Switchable normalisation in ordinary differentiable operations: scriptable, exportable, on any device.
+    """Switchable normalization in ordinary differentiable operations: scriptable, exportable, on any device.
 
-    Args are those of :func:`mixed_affine`, with ``x`` of shape (N, C, H, W).
+    Args are those of `mixed_affine`, with ``x`` of shape (N, C, H, W).
 
     Returns:
-        The normalised tensor in the type of ``x``, and the moments' mean and variance, each of shape (N, C).
+        The normalized tensor in the type of ``x``, and the moments' mean and variance, each of shape (N, C).
     """
     half = x.dtype == torch.float16 or x.dtype == torch.bfloat16
     values = x.float() if half else x
@@ -97,7 +97,7 @@ def plain_switchable_norm(
 class _FusedSwitchableNorm(torch.autograd.Function):
     """Forward in one affine pass and backward in one reduction and one elementwise pass, from given moments of ``x``.
 
-    Beside the input only (N, C) tensors are saved. ``mean`` and ``var`` enter as constants; the backward pass
+    Apart from the input only (N, C) tensors are saved. ``mean`` and ``var`` enter as constants; the backward pass
     accounts for their dependence on ``x``.
     """
 
@@ -145,15 +145,15 @@ class _FusedSwitchableNorm(torch.autograd.Function):
 
 
 class SwitchableNorm2d(nn.Module):
-    """Switchable normalisation of a (N, C, H, W) tensor; a drop-in for ``torch.nn.BatchNorm2d``.
+    """Switchable normalization of a (N, C, H, W) tensor; a drop-in for ``torch.nn.BatchNorm2d``.
 
-    In training the batch part uses the batch at hand and updates the running statistics (``running = (1 - momentum) *
+    In training the batch part uses the current batch and updates the running statistics (``running = (1 - momentum) *
     running + momentum * batch``, with the biased variance that was mixed); in evaluation it uses the running ones,
     while the instance and layer parts always come from the input.
 
     A batch of one item is valid: its batch statistics equal its instance statistics. With distributed data parallel
-    every process normalises with its own items, as Luo et al. do, and the running statistics kept are those of rank 0,
-    as for ``BatchNorm2d``; :func:`scripts.networks.synchronised_norm.with_synchronised_norms` makes all processes one
+    every process normalizes with its own items, as Luo et al. do, and the running statistics kept are those of rank 0,
+    as for ``BatchNorm2d``; `scripts.networks.synchronized_norm.with_synchronized_norms` makes all processes one
     batch.
 
     The layer is registered in MONAI's ``Norm`` factory: ``get_norm_layer("switchable", 2, channels)``.
@@ -193,7 +193,7 @@ class SwitchableNorm2d(nn.Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x``.
+        """Normalize ``x``.
 
         Args:
             x: tensor of shape (N, num_features, H, W), N, H and W at least 1.
@@ -244,7 +244,7 @@ class SwitchableNorm2d(nn.Module):
 
 @torch.jit.unused
 def _fused_applies(x: Tensor) -> bool:
-    """Whether the kernels take ``x``, which MONAI's subclass would not survive, and nothing traces the operations."""
+    """Whether the kernels accept ``x`` (they drop MONAI's subclass), and the operations are not being traced."""
     return (
         type(x) is Tensor
         and x.device.type == "cpu"
@@ -255,7 +255,7 @@ def _fused_applies(x: Tensor) -> bool:
 
 @Norm.factory_function("switchable")
 def switchable_factory(dim: int) -> type[SwitchableNorm2d]:
-    """Switchable normalisation for MONAI's ``Norm`` factory; two spatial dimensions only."""
+    """Switchable normalization for MONAI's ``Norm`` factory; two spatial dimensions only."""
     if dim != 2:
-        raise ValueError(f"switchable normalisation exists for 2 spatial dimensions, got {dim}.")
+        raise ValueError(f"switchable normalization exists for 2 spatial dimensions, got {dim}.")
     return SwitchableNorm2d

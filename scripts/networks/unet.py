@@ -1,4 +1,4 @@
-"""The 2D UNet of Ronneberger et al. 2015 with same-padding, normalisation and optional squeeze-and-excitation."""
+"""The 2D UNet of Ronneberger et al. 2015 with same-padding, normalization and optional squeeze-and-excitation."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -9,16 +9,16 @@ from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from . import switchable_norm  # noqa: F401  registers "switchable" in MONAI's Norm factory
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 from .padding import pad_to_size
 
-Normalisation = str | tuple[str, dict]
+Normalization = str | tuple[str, dict]
 
 
-def convolution_block(in_channels: int, out_channels: int, norm: Normalisation) -> nn.Sequential:
-    """Two 3 x 3 convolutions, each with normalisation and ReLU.
+def convolution_block(in_channels: int, out_channels: int, norm: Normalization) -> nn.Sequential:
+    """Two 3 x 3 convolutions, each with normalization and ReLU.
 
-    The convolutions have no bias: the normalisation that follows subtracts it and adds its own.
+    The convolutions have no bias: the normalization that follows would subtract it.
     """
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
@@ -33,7 +33,7 @@ def convolution_block(in_channels: int, out_channels: int, norm: Normalisation) 
 class EncoderBlock(nn.Module):
     """A convolution block, followed by channel calibration when ``squeeze_excitation`` is set (reduction 1)."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Normalisation, squeeze_excitation: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Normalization, squeeze_excitation: bool) -> None:
         super().__init__()
         self.convolutions = convolution_block(in_channels, out_channels, norm)
         self.calibration = ChannelSELayer(2, out_channels, r=1) if squeeze_excitation else nn.Identity()
@@ -63,7 +63,7 @@ class DecoderBlock(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """What UNets share: encoder blocks with max pooling between them, decoder blocks, a 1 x 1 convolution.
+    """Base of the UNets: encoder blocks with max pooling between them, decoder blocks, a 1 x 1 convolution.
 
     Args:
         in_channels: number of input channels.
@@ -82,7 +82,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = nn.ModuleList(decoder)
         self.output = output
         self.min_size = 2 ** (len(self.encoder) - 1)
-        initialise_xavier(self)
+        initialize_xavier(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W).
@@ -110,8 +110,8 @@ class UNet(EncoderDecoder):
     """UNet with max pooling, transposed convolutions and two convolutions a block.
 
     With ``features`` (64, 128, 256, 512, 1024), 4 inputs and 2 outputs it has 31.04 M parameters. Choices that the
-    papers leave open: convolutions before a normalisation have no bias, transposed convolutions and the last 1 x 1
-    convolution have one; the first ``len(features) - 1`` blocks are followed by max pooling; weights start from Xavier.
+    papers leave open: convolutions before a normalization have no bias, transposed convolutions and the last 1 x 1
+    convolution have one; the first ``len(features) - 1`` blocks are followed by max pooling; Xavier initialization.
 
     Any height and width of at least ``2 ** (len(features) - 1)`` is accepted: where a size is odd before pooling, the
     decoder pads its feature map with zeros at the lower right to the encoder's size.
@@ -120,7 +120,7 @@ class UNet(EncoderDecoder):
         in_channels: number of input channels.
         out_channels: number of output channels; the output is linear.
         features: channels of the encoder blocks from fine to coarse, at least one.
-        norm: normalisation in MONAI's notation, as ``"batch"``, ``"instance"``, ``"switchable"`` or
+        norm: normalization in MONAI's notation, as ``"batch"``, ``"instance"``, ``"switchable"`` or
             ``(name, arguments)``.
         squeeze_excitation: calibrate the channels after each encoder block (Hu et al. 2018, reduction 1).
 
@@ -133,7 +133,7 @@ class UNet(EncoderDecoder):
         in_channels: int,
         out_channels: int,
         features: Sequence[int] = (16, 32, 64, 128, 256),
-        norm: Normalisation = "batch",
+        norm: Normalization = "batch",
         squeeze_excitation: bool = False,
     ) -> None:
         if min(in_channels, out_channels, len(features), *features) < 1:

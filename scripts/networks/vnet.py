@@ -4,20 +4,20 @@ from monai.networks.nets.vnet import DownTransition, InputTransition, OutputTran
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .initialisation import initialise_xavier
+from .initialization import initialize_xavier
 
 CONVOLUTIONS_DOWN = (1, 2, 3, 2)
 CONVOLUTIONS_UP = (2, 2, 1, 1)
 
 
 class VNet(nn.Module):
-    """MONAI's V-Net, with a choice of its width and for volumes of any size.
+    """MONAI's V-Net with a configurable width, for volumes of any size.
 
-    With the default width and 4 inputs it is MONAI's ``VNet``, put together from the same parts: that one has fixed
-    widths, takes numbers of channels that divide 16, and sizes that are multiples of 16. Here a 1 x 1 x 1 convolution
-    stands before the network where ``in_channels`` does not divide ``width``. A volume is padded to multiples of 16
-    by repeating its last slice, row and column, since zeros beside 2 to 16 slices would change what batch
-    normalisation sees of them; the output is cropped. Weights start from Xavier.
+    With the default width and 4 inputs it is MONAI's ``VNet``, built from the same blocks. MONAI's has fixed widths,
+    and needs channels that divide 16 and sizes that are multiples of 16. Here a 1 x 1 x 1 convolution stands before the
+    network where ``in_channels`` does not divide ``width``. A volume is padded to multiples of 16 by repeating its last
+    slice, row and column, because zeros next to 2 to 16 slices would change the statistics of batch normalization; the
+    output is cropped. Weights start from Xavier.
 
     Args:
         in_channels: number of input channels.
@@ -57,7 +57,7 @@ class VNet(nn.Module):
             )
         )
         self.output = OutputTransition(3, widths[1], out_channels, act)
-        initialise_xavier(self)
+        initialize_xavier(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a volume (N, in_channels, H, W, D) to logits (N, out_channels, H, W, D).

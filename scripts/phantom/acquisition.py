@@ -1,4 +1,4 @@
-"""The CT scanner: attenuation of the head, contrast passage, motion, noise and quantisation to HU."""
+"""The CT scanner: attenuation of the head, contrast passage, motion, noise and quantization to HU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .anatomy import Anatomy
 from .fields import SmoothField, correlated_noise
-from .haemodynamics import CurveTable
+from .hemodynamics import CurveTable
 from .parameters import AcquisitionParameters, BolusParameters, SubjectParameters
 from .tissue import TissueState
 
@@ -27,10 +27,10 @@ class Series(NamedTuple):
     """A simulated 4D scan.
 
     Attributes:
-        hu: (T, H, W, D) int16, what the scanner stores.
+        hu: (T, H, W, D) int16, as stored by the scanner.
         clean_arterial_hu: (T,) enhancement of a large artery without noise or partial volume.
         frame_times_s: (T,) seconds from the start of the injection clock.
-        blood: (H, W, D) float32 share of arterial blood, the candidates for an arterial input function.
+        blood: (H, W, D) float32 fraction of arterial blood, the candidates for an arterial input function.
     """
 
     hu: NDArray[np.int16]
@@ -139,7 +139,7 @@ def _add_contrast(
 def _move(
     frames: NDArray[np.float32], acquisition: AcquisitionParameters, pixel_mm: float, rng: np.random.Generator
 ) -> None:
-    """Displace frames rigidly in the plane: a slow drift, and from one random frame on a jerk."""
+    """Displace frames rigidly in the plane: a slow drift, and a sudden step at one random frame."""
     n_frames, height, width, depth = frames.shape
     drift = np.cumsum(rng.standard_normal((n_frames, 2)), axis=0) * acquisition.drift_mm / np.sqrt(n_frames)
     angle_deg = np.cumsum(rng.standard_normal(n_frames)) * 0.2 * acquisition.drift_mm / np.sqrt(n_frames)
@@ -154,7 +154,7 @@ def _move(
 
 
 def _rigid(image: NDArray[np.float32], shift_px: NDArray[np.float64], angle_rad: float) -> NDArray[np.float32]:
-    """Rotate (H, W, D) about the centre of the plane and shift it, with bilinear interpolation."""
+    """Rotate (H, W, D) about the center of the plane and shift it, with bilinear interpolation."""
     height, width = image.shape[:2]
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     # affine_grid counts (x, y) = (columns, rows) in units of half the width and half the height.
@@ -174,7 +174,7 @@ def _rigid(image: NDArray[np.float32], shift_px: NDArray[np.float64], angle_rad:
 def _add_noise(
     frames: NDArray[np.float32], anatomy: Anatomy, acquisition: AcquisitionParameters, rng: np.random.Generator
 ) -> None:
-    """Add quantum noise, stronger in the middle of the head, where more of the beam is absorbed."""
+    """Add quantum noise, stronger in the center of the head, where more of the beam is absorbed."""
     distance_mm = np.clip(anatomy.outside_mm, -60.0, 20.0)
     profile = np.float32(acquisition.noise_hu) * (0.85 - 0.0035 * distance_mm)
     for frame in frames:

@@ -1,4 +1,4 @@
-"""One simulated case: everything from a patient's and a scan's parameters to the arrays of its files."""
+"""One simulated case, from the parameters of patient and scan to the arrays of the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tissue import TissueState, build_tissue
 
 _SLAB_Z_MM = 16.0  # template height of the middle of a usual slab: basal ganglia and ventricles
 _SLAB_LIMITS_MM = (-5.0, 45.0)
-_LESION_PULL = 0.85  # how far the slab is moved towards the lesion
+_LESION_PULL = 0.85  # how far the slab is moved toward the lesion
 _RATER_SMOOTHING_PX = 0.7
 _SMALLEST_NOISE_HU = 2.0  # the range of clinical CTP ends here, whatever the matrix
 _LARGEST_FLUID_SHARE = 0.75  # of a voxel that a rater still outlines
@@ -59,21 +59,21 @@ def sample_scan(seed: np.random.SeedSequence) -> ScanParameters:
 
 
 def scan_grid(scan: ScanParameters, deformation: Deformation, stroke: Stroke, matrix: int) -> Grid:
-    """Place the slab: around the usual height, moved towards the lesion, as a technician who suspects it does.
+    """Place the slab around the usual height, moved toward the lesion, as a technician who suspects it does.
 
     A ``matrix`` other than 256 keeps the field of view, so the pixels scale.
     """
     parameters = scan.grid
     height_mm = _SLAB_Z_MM
-    if stroke.core_centre_mm is not None:
-        height_mm += _LESION_PULL * (float(stroke.core_centre_mm[2]) - _SLAB_Z_MM)
+    if stroke.core_center_mm is not None:
+        height_mm += _LESION_PULL * (float(stroke.core_center_mm[2]) - _SLAB_Z_MM)
     height_mm = float(np.clip(height_mm + parameters.slab_jitter_mm, *_SLAB_LIMITS_MM))
-    centre_mm = deformation.world_mm(np.array([0.0, -18.0, height_mm]))
+    center_mm = deformation.world_mm(np.array([0.0, -18.0, height_mm]))
     pixel_mm = parameters.pixel_mm * FIELD_OF_VIEW_PIXELS / matrix
     return Grid.axial(
         shape=(matrix, matrix, parameters.n_slices),
         spacing_mm=(pixel_mm, pixel_mm, parameters.slice_spacing_mm),
-        centre_mm=(float(centre_mm[0]), float(centre_mm[1]), float(centre_mm[2])),
+        center_mm=(float(center_mm[0]), float(center_mm[1]), float(center_mm[2])),
         orientation=parameters.orientation,
         tilt_deg=parameters.tilt_deg,
     )
@@ -121,14 +121,14 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
 
 
 def _at_matrix(acquisition: AcquisitionParameters, matrix: int) -> AcquisitionParameters:
-    """The acquisition with the noise of larger or smaller pixels: the same photons make fewer pixels less noisy."""
+    """The acquisition with its noise scaled to the pixel size: with the same photons, larger pixels are less noisy."""
     noise_hu = acquisition.noise_hu
     scaled_hu = max(noise_hu * matrix / FIELD_OF_VIEW_PIXELS, min(noise_hu, _SMALLEST_NOISE_HU))
     return replace(acquisition, noise_hu=scaled_hu)
 
 
 def _outline(anatomy: Anatomy, tissue: TissueState) -> NDArray[np.bool_]:
-    """The lesion as a rater outlines it on DWI: a smooth border at half height, fluid spared."""
+    """The lesion as a rater outlines it on DWI: a smooth border at half height, without fluid."""
     lesion = tissue.on_grid(tissue.lesion, anatomy.brain.shape)
     smooth = ndimage.gaussian_filter(lesion, (_RATER_SMOOTHING_PX, _RATER_SMOOTHING_PX, 0.0))
     return (smooth > 0.5) & anatomy.brain & (anatomy.fluid < _LARGEST_FLUID_SHARE)

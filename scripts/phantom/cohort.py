@@ -1,4 +1,4 @@
-"""Whole data sets: which cases there are, their seeds, and writing them with several processes."""
+"""Data sets: the plan of the cases, their seeds, and writing them with several processes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _PATIENT_KEY, _SCAN_KEY, _LAYOUT_KEY = 0, 1, 2
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """A case that is to be made.
+    """A planned case.
 
     Attributes:
-        number: counts from 1 through all sections.
+        number: from 1, through all sections.
         section: one of ``training``, ``validation``, ``testing``.
         subject: name of the patient.
         patient_key: spawn key of the patient's seed, shared by both scans.
@@ -57,8 +57,8 @@ class PlannedCase:
 def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
     """List the cases of a data set.
 
-    Seeds derive from ``SeedSequence(seed, spawn_key=(section, index, purpose))``: a section's cases do not depend on
-    how many there are, in it or in the others, and no two sections share a patient.
+    Seeds derive from ``SeedSequence(seed, spawn_key=(section, index, purpose))``: a case does not depend on the number
+    of cases in any section, and each patient is in one section.
 
     Args:
         counts: number of training, validation and testing cases.
@@ -108,23 +108,23 @@ def generate_cohort(
 ) -> dict[str, list[dict[str, Any]]]:
     """Write a data set: case folders, truth, ``patients.csv`` and ``datalist.json``.
 
-    The bytes depend on the counts, the seed, ``with_dwi`` and ``matrix`` alone.
+    The bytes depend only on the counts, the seed, ``with_dwi`` and ``matrix``.
 
     Args:
         out: folder of the data set.
         counts: number of training, validation and testing cases.
         seed: of the data set.
         with_dwi: whether to write MR_DWI.
-        matrix: pixels along each side of a slice; the field of view stays.
-        workers: processes; 1 works in this one.
-        overwrite: replace a phantom that is there already (and nothing else).
+        matrix: pixels along each side of a slice; the field of view is constant.
+        workers: number of processes; 1 uses the current one.
+        overwrite: replace an existing phantom (and nothing else).
         progress: show a progress bar.
 
     Returns:
         The sections of the datalist.
 
     Raises:
-        FileExistsError: ``out`` is not empty, and is no phantom or ``overwrite`` is false.
+        FileExistsError: ``out`` is not empty, and it is not a phantom or ``overwrite`` is false.
         ValueError: for bad counts, seed, matrix or workers.
     """
     if workers < 1:
@@ -151,7 +151,7 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
             raise FileExistsError(f"out '{out}': expected an empty or new folder, got one with files; see --overwrite")
         if not (out / MARKER_FILE).is_file():
             raise FileExistsError(f"out '{out}': only a phantom's folder is overwritten, and there is no {MARKER_FILE}")
-        # What an interrupted run left has a hidden name.
+        # An interrupted run leaves files with hidden names.
         for folder in [*out.glob("case_*"), *out.glob(".case_*.tmp"), out / TRUTH_FOLDER]:
             shutil.rmtree(folder, ignore_errors=True)
         for name in (PATIENTS_FILE, DATALIST_FILE, MARKER_FILE):
@@ -162,7 +162,7 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
 def _make_case(planned: PlannedCase, out: Path, seed: int, with_dwi: bool, matrix: int) -> str:
     patient = sample_patient(np.random.SeedSequence(seed, spawn_key=planned.patient_key))
     scan = sample_scan(np.random.SeedSequence(seed, spawn_key=planned.scan_key))
-    # One thread: sums in another order would change the last bits, and the processes share the cores already.
+    # One thread: another order of sums would change the last bits, and the processes already use all cores.
     with _single_thread():
         write_case(simulate_case(patient, scan, matrix), out, planned.name, planned.number, with_dwi=with_dwi)
     return planned.name
@@ -179,7 +179,7 @@ def _single_thread() -> Iterator[None]:
 
 
 def _run(plan: list[PlannedCase], workers: int, progress: bool, *arguments: Any) -> None:
-    """Make all cases, the first error ending the run."""
+    """Make all cases; the first error ends the run."""
     with tqdm(total=len(plan), desc="phantom", unit="case", disable=not progress) as bar:
         if workers == 1:
             for planned in plan:

@@ -1,4 +1,4 @@
-"""The diffusion-weighted image some hours later: bright acute core, dark fluid, Rician noise, arbitrary scale."""
+"""The diffusion-weighted image some hours after the CTP: bright core, dark fluid, Rician noise, arbitrary scale."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def simulate_dwi(
     rng = np.random.default_rng(parameters.seed)
     shape, voxels = anatomy.brain.shape, tissue.voxels
     points_mm = anatomy.mni_mm.reshape(-1, 3)[voxels]
-    grey, white = (m.reshape(-1)[voxels] for m in (anatomy.grey, anatomy.white))
-    signal = grey * parameters.grey + white * parameters.white
-    signal += (1.0 - grey - white) * parameters.fluid
+    gray, white = (m.reshape(-1)[voxels] for m in (anatomy.gray, anatomy.white))
+    signal = gray * parameters.gray + white * parameters.white
+    signal += (1.0 - gray - white) * parameters.fluid
     uneven = 1.0 + 0.15 * np.clip(SmoothField.sample(rng, 10.0)(points_mm), -2, 2)
     signal *= 1.0 + parameters.lesion_gain * tissue.lesion * uneven
     signal *= 1.0 + parameters.leukoaraiosis_gain * tissue.leukoaraiosis

@@ -1,4 +1,4 @@
-"""Smooth random functions of position, the source of every irregular border and every anatomical variation."""
+"""Smooth random functions of position, for irregular borders and anatomical variation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UPPER_CORNER_MM = np.array([110.0, 115.0, 125.0])
 class SmoothField:
     """A cubic B-spline random field over template (MNI) space with zero mean and unit standard deviation.
 
-    It is a function of the position and not of a voxel grid, so that two scans of one patient see the same field.
+    It is a function of the position, not of a voxel grid, so two scans of one patient have the same field.
 
     Attributes:
         coefficients: (X, Y, Z) spline coefficients on a lattice.
@@ -52,7 +52,7 @@ def sigmoid(x: NDArray[np.floating]) -> NDArray[np.float32]:
 def correlated_noise(
     shape: tuple[int, ...], correlation_px: float, rng: np.random.Generator, axes: tuple[int, int] = (0, 1)
 ) -> NDArray[np.float32]:
-    """Gaussian noise of unit standard deviation, blurred in the plane like a reconstruction kernel does.
+    """Gaussian noise of unit standard deviation, blurred in the plane as by a reconstruction kernel.
 
     Args:
         shape: of the result.
@@ -63,7 +63,7 @@ def correlated_noise(
     noise = rng.standard_normal(shape, dtype=np.float32)
     taps = np.arange(-3, 4)
     kernel = np.exp(-0.5 * (taps / correlation_px) ** 2)
-    # White noise filtered with weights w has the standard deviation sqrt(sum w^2); with this norm it stays one.
+    # White noise filtered with weights w has the standard deviation sqrt(sum w^2); this norm keeps it at one.
     kernel /= np.sqrt((kernel**2).sum())
     for axis in axes:
         noise = ndimage.correlate1d(noise, kernel, axis=axis, mode="wrap")

@@ -1,4 +1,6 @@
-"""The gamma variate, the usual model of a bolus' first pass (Thompson et al., Circ Res 14:502, 1964), and its width."""
+"""The gamma variate, the usual model of the first pass of a bolus (Thompson et al., Circ Res 14:502, 1964), and its
+width.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ def gamma_variate(times_s: NDArray[np.floating], arrival_s: float, shape: float,
 
 
 def width_s(shape: float, scale_s: float) -> float:
-    """Full width at half maximum of :func:`gamma_variate`.
+    """Full width at half maximum of `gamma_variate`.
 
     With ``x`` the time over that of the peak, half of the maximum is where ``x exp(1 - x) = 2^(-1 / shape)``. The two
     solutions are ``x = -W(-2^(-1 / shape) / e)`` on the real branches of Lambert's function.

@@ -1,4 +1,4 @@
-"""The voxel grid of a scan and how it lies in the scanner's world."""
+"""The voxel grid of a scan and its position in world coordinates."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Grid:
         cls,
         shape: tuple[int, int, int],
         spacing_mm: tuple[float, float, float],
-        centre_mm: tuple[float, float, float],
+        center_mm: tuple[float, float, float],
         orientation: str = "RAS",
         tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> Grid:
-        """Build the grid whose middle lies at ``centre_mm`` and whose axes point along ``orientation``.
+        """Build the grid with its center at ``center_mm`` and its axes along ``orientation``.
 
         Args:
             shape: (H, W, D).
             spacing_mm: voxel size along the array axes.
-            centre_mm: world position of the centre of the array.
-            orientation: one of :data:`ORIENTATION_SIGNS`.
-            tilt_deg: rotation of the whole stack about x, y, z; not zero makes the affine oblique.
+            center_mm: world position of the center of the array.
+            orientation: one of `ORIENTATION_SIGNS`.
+            tilt_deg: rotation of the whole stack about x, y, z; if not zero, the affine is oblique.
 
         Raises:
             ValueError: if ``orientation`` is not known.
@@ -58,7 +58,7 @@ class Grid:
         affine = np.eye(4)
         signs = np.array(ORIENTATION_SIGNS[orientation], dtype=float)
         affine[:3, :3] = rotation_matrix(tilt_deg) @ np.diag(signs * np.array(spacing_mm))
-        affine[:3, 3] = np.array(centre_mm) - affine[:3, :3] @ ((np.array(shape) - 1) / 2.0)
+        affine[:3, 3] = np.array(center_mm) - affine[:3, :3] @ ((np.array(shape) - 1) / 2.0)
         return cls(shape, affine)
 
     @property
@@ -72,10 +72,10 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     def world_mm(self, stride: int = 1, subplanes: int = 1) -> NDArray[np.float64]:
-        """World positions of the voxel centres.
+        """World positions of the voxel centers.
 
         Args:
-            stride: every ``stride``-th voxel in the plane, beginning at the first and reaching past the last.
+            stride: every ``stride``-th voxel in the plane, from the first to beyond the last.
             subplanes: number of evenly spaced planes within each slice's thickness.
 
         Returns:

@@ -1,10 +1,10 @@
 """Acute strokes as functions of the position in template space.
 
-An occlusion starves a region (its arterial territory, or a ball around a distal branch). Inside, a *score* says how
-badly collaterals serve a point: higher deep inside the territory and near a focus, with random structure. The core is
-where the score is highest, as much of it as the drawn volume; the rest of the region is penumbra. The core that DWI
-shows some hours later and the core that perfusion shows differ by a smooth random field and an offset (reperfusion,
-growth, and individual thresholds), so no threshold on the maps finds the label exactly.
+An occlusion causes hypoperfusion of a region (its arterial territory, or a ball around a distal branch). Inside, a
+*score* states how poor the collateral supply of a point is: higher deep inside the territory and near a focus, with
+random structure. The points with the highest scores, up to the drawn volume, are the core; the rest of the region is
+penumbra. The core on DWI some hours later and the core on perfusion differ by a smooth random field and an offset
+(reperfusion, growth, and individual thresholds), so no threshold on the maps finds the label exactly.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _CRITICAL_SHARPNESS = 2.5
 
 
 class StrokeEffect(NamedTuple):
-    """What a stroke does at N points; float32 arrays (N,).
+    """The effect of a stroke at N points; float32 arrays (N,).
 
     Attributes:
         flow: CBF relative to healthy tissue.
@@ -64,7 +64,7 @@ class StrokeEffect(NamedTuple):
         delay_s: additional arrival delay.
         starved: 0 to 1, membership of core or penumbra.
         perfusion_core: 0 to 1, core at the time of the CTP.
-        diffusion_core: 0 to 1, core on DWI; the label is where it exceeds a half.
+        diffusion_core: 0 to 1, core on DWI; the label is where it exceeds 0.5.
     """
 
     flow: NDArray[np.float32]
@@ -85,12 +85,12 @@ class Stroke:
     """One patient's stroke; the same for all scans.
 
     Attributes:
-        core_centre_mm: (3,) centre of mass of the DWI core in template space; None without a stroke.
+        core_center_mm: (3,) center of mass of the DWI core in template space; None without a stroke.
     """
 
     def __init__(self, parameters: StrokeParameters) -> None:
         self.parameters = parameters
-        self.core_centre_mm: NDArray[np.float64] | None = None
+        self.core_center_mm: NDArray[np.float64] | None = None
         if parameters.kind == "none":
             return
         rng = np.random.default_rng(parameters.focus_seed)
@@ -115,12 +115,14 @@ class Stroke:
         return (candidates[rng.integers(len(candidates))] + rng.normal(0.0, 4.0, 3)) * self._mirror
 
     def _choose_radius(self, rng: np.random.Generator) -> float:
-        """Radius of the ball starved by a focal occlusion: its core takes a random share of it."""
+        """Radius of the hypoperfused ball of a focal occlusion: the core is a random fraction of it."""
         share = rng.uniform(0.2, 0.7)
         return float((self.parameters.target_volume_ml * 1000.0 / share * 3.0 / (4.0 * np.pi)) ** (1 / 3)) + 1.5
 
     def _margin_mm(self, points_mm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Signed distance to the border of the starved region, positive inside, before it is roughened."""
+        """Signed distance to the border of the hypoperfused region, positive inside, before the random field is
+        added.
+        """
         kind, side = self.parameters.kind, self.parameters.side
         if kind in _FOCAL_SITES:
             distance_mm = np.linalg.norm((points_mm - self._focus_mm) * self._stretch, axis=-1)
@@ -145,7 +147,7 @@ class Stroke:
         return sigmoid((margin_mm + rough_mm * self._border_noise(points_mm)) / (0.5 * p.border_mm))
 
     def _fit_volume(self) -> None:
-        """Choose the score of the core's border so that the core has its volume on a coarse brain grid."""
+        """Choose the score of the border of the core so that the core has its volume on a coarse brain grid."""
         points_mm = _reference_points_mm()
         margin_mm = self._margin_mm(points_mm)
         near = margin_mm > -15.0
@@ -153,12 +155,12 @@ class Stroke:
         inside = self._starved(points_mm, margin_mm) > 0.5
         scores = self._score(points_mm[inside], margin_mm[inside])
         if not len(scores):
-            self._threshold, self.core_centre_mm = 0.0, self._focus_mm
+            self._threshold, self.core_center_mm = 0.0, self._focus_mm
             return
         wanted = self.parameters.target_volume_ml * 1000.0 / _REFERENCE_VOXEL_MM**3
         share = min(wanted / len(scores), _LARGEST_CORE_SHARE)
         self._threshold = float(np.quantile(scores, 1.0 - share))
-        self.core_centre_mm = points_mm[inside][scores >= self._threshold].mean(axis=0).astype(float)
+        self.core_center_mm = points_mm[inside][scores >= self._threshold].mean(axis=0).astype(float)
 
     def effect(self, points_mm: NDArray[np.float32]) -> StrokeEffect:
         """Evaluate the stroke at (N, 3) template positions."""
@@ -177,7 +179,7 @@ class Stroke:
         starved = self._starved(points_mm, margin_mm)
         excess = self._score(points_mm, margin_mm) - self._threshold
         mismatch = p.mismatch * self._mismatch_noise(points_mm) + p.mismatch_offset
-        # In small lesions the same border and the same shift of it would be a larger share of them.
+        # In small lesions the same border width and shift would be a larger fraction of the volume.
         size = min(1.0, (p.target_volume_ml / _FULL_BORDER_ML) ** (1 / 3))
         diffusion_core = sigmoid(excess / (size * p.core_border)) * starved
         perfusion_core = sigmoid((excess + size * mismatch) / (size * p.core_border))
@@ -202,7 +204,7 @@ class Stroke:
 
 
 def _reference_points_mm() -> NDArray[np.float32]:
-    """(N, 3) template positions of brain voxels on a coarse grid, for the volumes that a slab does not show."""
+    """(N, 3) template positions of brain voxels on a coarse grid, for volumes outside the slab."""
     template = load_template()
     step = _REFERENCE_VOXEL_MM
     brain = template.maps[2, ::step, ::step, ::step].numpy() > 0.5

@@ -1,4 +1,4 @@
-"""Perfusion maps as a vendor's software makes them from the noisy series."""
+"""Perfusion maps of the noisy series as vendor software computes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..perfusion.deconvolution import Method, PerfusionMaps, deconvolve
 from .acquisition import Series
 from .anatomy import Anatomy
-from .haemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
+from .hemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
 from .parameters import VendorParameters
 from .wiener import wiener_deconvolve
 
@@ -30,7 +30,7 @@ _SMALLEST_WEIGHT = 0.02  # of the smoothing kernel; less is no measurement
 
 
 class VendorMaps(NamedTuple):
-    """Maps of a scan, float32 (H, W, D), zero outside the brain; and the arterial input they used.
+    """Maps of a scan, float32 (H, W, D), zero outside the brain, and their arterial input.
 
     Attributes:
         cbf: ml/100 g/min.
@@ -138,7 +138,7 @@ def _arrival_frame(arterial_hu: NDArray[np.floating]) -> int:
 def _arterial_voxels(
     raw: NDArray[np.float32], arrival: int, blood: NDArray[np.float32], brain: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """The arterial voxels with the largest enhancement; brain voxels where no large artery crosses the slab."""
+    """The arterial voxels with the largest enhancement; brain voxels if no large artery crosses the slab."""
     candidates = np.flatnonzero(blood > 0.4 * blood.max()) if blood.max() > 0.1 else np.flatnonzero(brain)
     curves = raw.reshape(len(raw), -1)[:, candidates]
     enhancement = np.sort(curves, axis=0)[-5:].mean(axis=0) - curves[:arrival].mean(axis=0)
@@ -156,7 +156,7 @@ def _arterial_input(
     vendor: VendorParameters,
     times_s: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Mean enhancement of the arterial voxels, mistimed and scaled to the venous area as the vendor does."""
+    """Mean enhancement of the arterial voxels, shifted in time and scaled to the venous area as by the vendor."""
     curve = raw[:, voxels].mean(axis=1)
     curve = (curve - curve[:arrival].mean()) * vendor.aif_partial_volume
     if vein.max() > 0.5:
@@ -166,7 +166,7 @@ def _arterial_input(
         tolerated = 1.0 if vendor.venous_correction else _TOLERATED_UNDERESTIMATE
         curve = curve * np.clip(area / tolerated, 1.0, _LARGEST_VENOUS_CORRECTION)
     curve = np.interp(times_s - vendor.aif_timing_error_s, times_s, curve)
-    curve[0:arrival] *= 0.2  # what is left of the noise before arrival would act as early contrast
+    curve[0:arrival] *= 0.2  # noise before arrival would act as early contrast
     return np.maximum(curve, 0.0).astype(np.float32)
 
 
@@ -179,10 +179,10 @@ def _bright_vessels(raw: NDArray[np.float32], arrival: int, aif_hu: NDArray[np.f
 def _smooth_within(
     frames: NDArray[np.float32], mask: NDArray[np.bool_], sigma_px: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """In-plane Gaussian smoothing of (T, H, W, D) or (H, W, D) that takes no value from outside ``mask``.
+    """In-plane Gaussian smoothing of (T, H, W, D) or (H, W, D) within ``mask``.
 
     Returns:
-        The smooth frames, and (H, W, D) how much of the kernel lay in the mask at each voxel.
+        The smooth frames, and (H, W, D) the fraction of the kernel inside the mask at each voxel.
     """
     axes = (frames.ndim - 3, frames.ndim - 2)
     weights = ndimage.gaussian_filter(mask.astype(np.float32), (sigma_px, sigma_px, 0.0), truncate=2.5)

@@ -1,4 +1,4 @@
-"""What is random about a case, as frozen dataclasses with units in the names; sampling is apart from applying.
+"""The random parameters of a case, as frozen dataclasses with units in the names; sampling is separate from use.
 
 A *subject* (head, stroke and confounders) is shared by all scans of a patient; a *scan* (pose, grid, bolus, noise,
 vendor processing, DWI) is drawn anew for each. Ranges that come from ISLES 2018 are those of Wang et al. 2020, section
@@ -47,8 +47,8 @@ def _seed(rng: np.random.Generator) -> int:
 class SubjectParameters:
     """Head and healthy tissue of a patient.
 
-    Blood flow and volume of normal tissue in the middle of the ranges: grey 60 ml/100 g/min and 4 ml/100 g, white 25
-    and 2 (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: grey 37, white
+    Blood flow and volume of normal tissue in the middle of the ranges: gray 60 ml/100 g/min and 4 ml/100 g, white 25
+    and 2 (Leenders et al., Brain 113:27, 1990; Ito et al., Eur J Nucl Med 31:635, 2004). Attenuation: gray 37, white
     29, fluid 8 HU (unenhanced head CT; Bushberg, The Essential Physics of Medical Imaging, 3rd ed. 2012).
     """
 
@@ -63,11 +63,11 @@ class SubjectParameters:
     skull_gap_mm: float
     skull_thickness_mm: float
     scalp_thickness_mm: float
-    grey_cbf_ml_100g_min: float
+    gray_cbf_ml_100g_min: float
     white_cbf_ml_100g_min: float
-    grey_cbv_ml_100g: float
+    gray_cbv_ml_100g: float
     white_cbv_ml_100g: float
-    grey_hu: float
+    gray_hu: float
     white_hu: float
     fluid_hu: float
     skull_hu: float
@@ -80,7 +80,7 @@ class SubjectParameters:
     def sample(cls, rng: np.random.Generator) -> SubjectParameters:
         """Draw a patient's head."""
         size = rng.normal(1.0, 0.03)
-        grey_cbf, grey_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
+        gray_cbf, gray_cbv = _uniform(rng, 48, 72), _uniform(rng, 3.4, 4.8)
         return cls(
             deformation_seed=_seed(rng),
             head_scale=_triple(np.clip(size + rng.normal(0.0, 0.025, 3), 0.92, 1.08)),
@@ -93,11 +93,11 @@ class SubjectParameters:
             skull_gap_mm=_uniform(rng, 0.5, 2.5),
             skull_thickness_mm=_uniform(rng, 5.0, 9.0),
             scalp_thickness_mm=_uniform(rng, 3.5, 8.0),
-            grey_cbf_ml_100g_min=grey_cbf,
-            white_cbf_ml_100g_min=grey_cbf * _uniform(rng, 0.36, 0.48),
-            grey_cbv_ml_100g=grey_cbv,
-            white_cbv_ml_100g=grey_cbv * _uniform(rng, 0.45, 0.6),
-            grey_hu=_uniform(rng, 35, 39),
+            gray_cbf_ml_100g_min=gray_cbf,
+            white_cbf_ml_100g_min=gray_cbf * _uniform(rng, 0.36, 0.48),
+            gray_cbv_ml_100g=gray_cbv,
+            white_cbv_ml_100g=gray_cbv * _uniform(rng, 0.45, 0.6),
+            gray_hu=_uniform(rng, 35, 39),
             white_hu=_uniform(rng, 27, 31),
             fluid_hu=_uniform(rng, 4, 12),
             skull_hu=_uniform(rng, 800, 1500),
@@ -110,14 +110,14 @@ class SubjectParameters:
 
 @dataclass(frozen=True)
 class StrokeParameters:
-    """Occlusion and its consequences; see :mod:`scripts.phantom.lesion` for how they act.
+    """Occlusion and its consequences; see `scripts.phantom.lesion` for how they act.
 
-    ``kind`` is a key of :data:`scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
+    ``kind`` is a key of `scripts.phantom.lesion.OCCLUSIONS`. Volumes follow ISLES 2018: median about 15 ml, from
     below 1 ml to hemispheric. Flow thresholds: infarction below 30 % of normal flow (Campbell et al., Stroke 42:3435,
     2011), hypoperfusion where Tmax exceeds 6 s (Olivot et al., Stroke 40:469, 2009). The delays of penumbra and core
-    together reach beyond 12 s: of the tissue above 6 s in occlusions of large vessels, the median share above 10 s (the
-    hypoperfusion intensity ratio) is 0.4 (Olivot et al., Stroke 45:1018, 2014; quartiles of thrombectomy candidates
-    0.2 and 0.5: Guenego et al., Stroke 50:917, 2019).
+    together reach beyond 12 s: of the tissue above 6 s in occlusions of large vessels, the median fraction above 10 s
+    (the hypoperfusion intensity ratio) is 0.4 (Olivot et al., Stroke 45:1018, 2014; quartiles of thrombectomy
+    candidates 0.2 and 0.5: Guenego et al., Stroke 50:917, 2019).
     """
 
     kind: str
@@ -176,13 +176,13 @@ class StrokeParameters:
 
 @dataclass(frozen=True)
 class ConfounderParameters:
-    """What looks like ischemia on a map and is not an acute lesion.
+    """Findings that look like ischemia on a map and are not an acute lesion.
 
     Attributes:
         old_infarct_radius_mm: zero for none; a fluid-like defect with little flow and volume.
-        old_infarct_seed: where it lies.
-        carotid_delay_s: delay of one whole hemisphere behind a carotid stenosis, flow nearly normal.
-        carotid_side: which.
+        old_infarct_seed: seed of its position.
+        carotid_delay_s: delay of one hemisphere by a carotid stenosis, with nearly normal flow.
+        carotid_side: side of the stenosis.
         carotid_flow: flow of that hemisphere relative to normal.
         leukoaraiosis: 0 to 1, loss of flow and attenuation of the white matter around the ventricles.
     """
@@ -196,7 +196,7 @@ class ConfounderParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> ConfounderParameters:
-        """Draw them independently of the stroke and of each other."""
+        """Draw the findings, independent of the stroke and of each other."""
         infarct, delay, white_matter = rng.random(3)
         return cls(
             old_infarct_radius_mm=_lognormal(rng, 9.0, 0.5, 4.0, 24.0) if infarct < 0.14 else 0.0,
@@ -210,7 +210,7 @@ class ConfounderParameters:
 
 @dataclass(frozen=True)
 class PoseParameters:
-    """Where the head lies in the scanner: rotation about x, y, z and position of the template's origin."""
+    """Pose of the head in the scanner: rotation about x, y, z, and position of the origin of the template."""
 
     head_rotation_deg: tuple[float, float, float]
     table_position_mm: tuple[float, float, float]
@@ -226,7 +226,7 @@ class PoseParameters:
 
 @dataclass(frozen=True)
 class GridParameters:
-    """Slices and pixels of a scan. ``slab_jitter_mm`` moves the slab away from where the lesion would centre it."""
+    """Slices and pixels of a scan. ``slab_jitter_mm`` moves the slab away from the position centered on the lesion."""
 
     n_slices: int
     slice_spacing_mm: float
@@ -260,13 +260,13 @@ class GridParameters:
 
 @dataclass(frozen=True)
 class BolusParameters:
-    """Arterial input, tissue residue and venous outflow; see :mod:`scripts.phantom.haemodynamics`.
+    """Arterial input, tissue residue and venous outflow; see `scripts.phantom.hemodynamics`.
 
     The first pass is a gamma variate (Thompson et al., Circ Res 14:502, 1964) with a shape as used for perfusion
     phantoms (Calamante et al., Magn Reson Med 44:466, 2000: r = 3, b = 1.5 s, which is 6.3 s wide at half maximum).
-    Injections of 40-50 ml at 4-6 ml/s last 7-12 s, and the passage of heart and lungs widens the bolus more where the
-    cardiac output is low (Bae, Radiology 256:32, 2010): curves are 4 to 12 s wide. At one dose the area stays, so that
-    a wider curve is lower.
+    Injections of 40-50 ml at 4-6 ml/s last 7-12 s, and the passage of heart and lungs widens the bolus more if the
+    cardiac output is low (Bae, Radiology 256:32, 2010): curves are 4 to 12 s wide. At the same dose the area is
+    constant, so a wider curve is lower.
     """
 
     arrival_s: float
@@ -283,7 +283,7 @@ class BolusParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> BolusParameters:
-        """Draw an injection; the recirculated fraction and delay are about those of the first pass in CT."""
+        """Draw an injection; the recirculated fraction and delay are those of the first pass in CT."""
         arrival_s = _uniform(rng, 5.0, 13.0)
         dose = _lognormal(rng, 1.0, 0.38, 0.0, math.inf)
         shape, fwhm_s = _uniform(rng, 2.4, 4.0), float(rng.triangular(*_WIDTH_S))
@@ -319,7 +319,7 @@ class AcquisitionParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> AcquisitionParameters:
-        """Draw an acquisition of at least 45 s, which shows the first pass, but not all of a late, broad one."""
+        """Draw an acquisition of at least 45 s, which shows the first pass, but not the end of a late, broad one."""
         restless = rng.random() < 0.3
         n_frames = int(np.clip(np.rint(43 + rng.exponential(4.5)), 43, 64))
         interval_s = float(rng.choice([1.0, 1.0, 1.0, 1.2, 1.5, 1.7, 2.0]))
@@ -337,8 +337,8 @@ class AcquisitionParameters:
         )
 
 
-#: Share of each deconvolution method among vendors (a choice), and the range of its regularization. Thresholds of 20 %
-#: (sSVD, Ostergaard et al. 1996) and 10 % (bcSVD, Wu et al. 2003) are usual; oSVD adapts itself to each curve.
+#: Fraction of each deconvolution method among vendors (a choice), and the range of its regularization. Thresholds of 20
+#: % (sSVD, Ostergaard et al. 1996) and 10 % (bcSVD, Wu et al. 2003) are usual; oSVD adapts to each curve.
 VENDOR_METHODS: dict[str, tuple[float, tuple[float, float] | None]] = {
     "ssvd": (0.2, (0.10, 0.25)),
     "bcsvd": (0.3, (0.05, 0.15)),
@@ -348,7 +348,7 @@ VENDOR_METHODS: dict[str, tuple[float, tuple[float, float] | None]] = {
 
 
 def vendor_method(position: float) -> tuple[str, float | None]:
-    """The method and the regularization at a position in [0, 1), where each method has its share of the line."""
+    """The method and the regularization at a position in [0, 1), of which each method has a fraction."""
     ends = np.cumsum([share for share, _ in VENDOR_METHODS.values()])
     index = int(np.searchsorted(ends[:-1], position, side="right"))
     method = list(VENDOR_METHODS)[index]
@@ -360,15 +360,16 @@ def vendor_method(position: float) -> tuple[str, float | None]:
 
 @dataclass(frozen=True)
 class VendorParameters:
-    """How the scanner's software makes maps of the series; see :mod:`scripts.phantom.maps`.
+    """How the software of the scanner computes maps; see `scripts.phantom.maps`.
 
-    Products differ in their deconvolution, and their maps of the same series with it (Kudo et al., Radiology 254:200,
-    2010): methods that read a delay as less flow (``ssvd``), and those that do not (``bcsvd``, ``osvd``, ``wiener``).
+    Products differ in their deconvolution, and therefore in their maps of the same series (Kudo et al., Radiology
+    254:200, 2010): methods that underestimate delayed flow (``ssvd``), and those that do not (``bcsvd``, ``osvd``,
+    ``wiener``).
 
     Attributes:
-        method: a key of :data:`VENDOR_METHODS`.
+        method: a key of `VENDOR_METHODS`.
         regularization: of the method: the least relative singular value (``ssvd``, ``bcsvd``) or the relative noise
-            (``wiener``), or the method's default if None; ``osvd`` regularizes each curve by itself.
+            (``wiener``), or the method's default if None; ``osvd`` chooses its own for each curve.
     """
 
     smoothing_mm: float
@@ -414,12 +415,12 @@ class VendorParameters:
 
 @dataclass(frozen=True)
 class DwiParameters:
-    """Contrast and noise of the diffusion-weighted image (b = 1000 s/mm2), relative to grey matter = 1.
+    """Contrast and noise of the diffusion-weighted image (b = 1000 s/mm2), relative to gray matter = 1.
 
     Acute infarcts are about 1.4-2.6 times as bright as normal tissue on DWI (Lansberg et al., AJNR 21:440, 2000).
     """
 
-    grey: float
+    gray: float
     white: float
     fluid: float
     lesion_gain: float
@@ -435,7 +436,7 @@ class DwiParameters:
     def sample(cls, rng: np.random.Generator) -> DwiParameters:
         """Draw an MR scanner."""
         return cls(
-            grey=1.0,
+            gray=1.0,
             white=_uniform(rng, 0.72, 0.92),
             fluid=_uniform(rng, 0.12, 0.35),
             lesion_gain=_uniform(rng, 0.45, 1.6),
@@ -451,7 +452,7 @@ class DwiParameters:
 
 @dataclass(frozen=True)
 class PatientParameters:
-    """All that the scans of one patient share."""
+    """The parameters that all scans of a patient have in common."""
 
     subject: SubjectParameters
     stroke: StrokeParameters
@@ -459,13 +460,13 @@ class PatientParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, kinds: dict[str, tuple[float, float, float]]) -> PatientParameters:
-        """Draw a patient; ``kinds`` as in :meth:`StrokeParameters.sample`."""
+        """Draw a patient; ``kinds`` as in `StrokeParameters.sample`."""
         return cls(SubjectParameters.sample(rng), StrokeParameters.sample(rng, kinds), ConfounderParameters.sample(rng))
 
 
 @dataclass(frozen=True)
 class ScanParameters:
-    """All that belongs to one scan."""
+    """The parameters of one scan."""
 
     pose: PoseParameters
     grid: GridParameters
@@ -476,7 +477,7 @@ class ScanParameters:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> ScanParameters:
-        """Draw a scan with at least five frames before contrast arrives and a noise that lets tissue be seen."""
+        """Draw a scan with at least five frames before contrast arrives, and noise that does not hide tissue."""
         scan = cls(
             PoseParameters.sample(rng),
             GridParameters.sample(rng),

@@ -1,4 +1,4 @@
-"""A contact sheet of phantom cases, to see that they look like CTP, maps and DWI."""
+"""A contact sheet of phantom cases, for visual checks of CTP, maps and DWI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..io.atomic import atomic_path
 from ..io.case import FILE_KEYS
 from ..io.nifti import read_nifti
 
-# Key, title, window and colour map of each column; DWI has its own window.
+# Key, title, window and color map of each column; DWI has its own window.
 _COLUMNS: tuple[tuple[str, str, tuple[float, float] | None, str], ...] = (
     ("baseline", "CTP first frame [HU]", (0.0, 80.0), "gray"),
     ("peak", "CTP peak frame [HU]", (0.0, 120.0), "gray"),
@@ -27,7 +27,7 @@ _COLUMNS: tuple[tuple[str, str, tuple[float, float] | None, str], ...] = (
 
 
 def write_preview(path: Path, root: Path, cases: list[dict[str, str]]) -> None:
-    """Draw one row a case: frames, maps and DWI of the slice with the largest lesion, the label outlined.
+    """Draw one row per case: frames, maps and DWI of the slice with the largest lesion, with the label outlined.
 
     Args:
         path: PNG to write.
@@ -44,21 +44,23 @@ def write_preview(path: Path, root: Path, cases: list[dict[str, str]]) -> None:
     axes = figure.subplots(len(cases), len(_COLUMNS), squeeze=False)
     for row, case in zip(axes, cases, strict=True):
         images, label = _slices(root, case)
-        for axis, (key, title, window, colours) in zip(row, _COLUMNS, strict=True):
+        for axis, (key, title, window, colors) in zip(row, _COLUMNS, strict=True):
             axis.set_axis_off()
             if key not in images:
                 continue
             limits = window or (0.0, float(np.percentile(images[key], 99.7)))
-            axis.imshow(images[key], cmap=colours, norm=Normalize(*limits), interpolation="nearest")
+            axis.imshow(images[key], cmap=colors, norm=Normalize(*limits), interpolation="nearest")
             if label.any():
-                axis.contour(label, levels=[0.5], colors="white" if colours == "jet" else "red", linewidths=0.7)
+                axis.contour(label, levels=[0.5], colors="white" if colors == "jet" else "red", linewidths=0.7)
             axis.set_title(f"{case['case']}  {title}" if key == "baseline" else title, color="white", fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=75)
 
 
 def _slices(root: Path, case: dict[str, str]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """The images of one case at the slice with most lesion, turned so that the front is up and the right is left."""
+    """The images of one case at the slice with the largest lesion, in radiological view: front up, right on the
+    left.
+    """
     volumes: dict[str, NDArray[np.float32]] = {}
     for key in FILE_KEYS:
         if key in case:

@@ -53,11 +53,11 @@ def _nearest_mm(points_mm: NDArray[np.floating], anchors: NDArray[np.float64]) -
 
 
 def territory_margin_mm(points_mm: NDArray[np.floating], names: tuple[str, ...], side: str) -> NDArray[np.float32]:
-    """How far inside a set of territories points lie.
+    """Distance of points to the border of a set of territories, positive inside.
 
     Args:
         points_mm: (N, 3) MNI positions.
-        names: keys of :data:`ANCHORS_RIGHT` that together make the region.
+        names: keys of `ANCHORS_RIGHT` that together make the region.
         side: "right" or "left".
 
     Returns:

@@ -1,4 +1,4 @@
-"""The clinical thresholds on the maps, as a yardstick of how hard the phantom is."""
+"""Clinical thresholds on the maps, as a measure of the difficulty of the phantom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..io.nifti import read_nifti
 from ..metrics import RCBF_30, TMAX_6S, lesion_metrics
 
-#: The bare thresholds. Dropping small clusters, as perfusion software does, would hide how the small lesions fare.
+#: The bare thresholds. Removing small clusters, as perfusion software does, would hide small lesions.
 RULES = tuple(replace(rule, min_component_ml=0.0) for rule in (RCBF_30, TMAX_6S))
 
 
@@ -40,7 +40,7 @@ def _case_dice(root: Path, case: dict[str, str]) -> list[float]:
 
 
 def report(rows: NDArray[np.float64]) -> str:
-    """A few lines of text about :func:`threshold_dice`."""
+    """The text of `threshold_dice`, a few lines."""
     lesions = rows[rows[:, 0] > 0]
     lines = [f"cases {len(rows)}, without lesion {len(rows) - len(lesions)}"]
     if len(lesions):

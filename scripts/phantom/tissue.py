@@ -55,7 +55,7 @@ class TissueState(NamedTuple):
     def on_grid(
         self, values: NDArray[np.floating], shape: tuple[int, ...], background: float = 0.0
     ) -> NDArray[np.float32]:
-        """Put (N,) values of the brain voxels into a volume of ``shape``, with ``background`` elsewhere."""
+        """A volume of ``shape`` with the (N,) values of the brain voxels, and ``background`` elsewhere."""
         volume = np.full(math.prod(shape), background, dtype=np.float32)
         volume[self.voxels] = values
         return volume.reshape(shape)
@@ -64,14 +64,14 @@ class TissueState(NamedTuple):
 def build_tissue(anatomy: Anatomy, patient: PatientParameters, stroke: Stroke) -> TissueState:
     """Combine healthy tissue, stroke and confounders at every brain voxel.
 
-    Flow and volume of a voxel are the sums over its grey and white matter; fluid has neither. Edema lowers the
+    Flow and volume of a voxel are the sums over its gray and white matter; fluid has neither. Edema lowers the
     attenuation of the core by a few HU (Dzialowski et al., J Comput Assist Tomogr 28:585, 2004: about 2-4 HU in the
     first hours).
     """
     subject, confounders = patient.subject, patient.confounders
     voxels = np.flatnonzero(anatomy.brain)
     points_mm = anatomy.mni_mm.reshape(-1, 3)[voxels]
-    grey, white, fluid = (m.reshape(-1)[voxels] for m in (anatomy.grey, anatomy.white, anatomy.fluid))
+    gray, white, fluid = (m.reshape(-1)[voxels] for m in (anatomy.gray, anatomy.white, anatomy.fluid))
     effect = stroke.effect(points_mm)
     old_infarct = _old_infarct(points_mm, confounders)
     leukoaraiosis = _leukoaraiosis(points_mm, confounders) * white
@@ -84,15 +84,15 @@ def build_tissue(anatomy: Anatomy, patient: PatientParameters, stroke: Stroke) -
     flow = effect.flow * (1.0 - (1.0 - OLD_INFARCT_FLOW) * old_infarct) * (1.0 - 0.45 * leukoaraiosis)
     flow *= 1.0 - hemisphere * (1.0 - confounders.carotid_flow)
     volume = effect.volume * (1.0 - (1.0 - OLD_INFARCT_VOLUME) * old_infarct) * (1.0 - 0.25 * leukoaraiosis)
-    tissue_hu = grey * subject.grey_hu + white * (subject.white_hu - 4.0 * leukoaraiosis)
-    tissue_hu -= patient.stroke.core_edema_hu * effect.diffusion_core * (grey + white)
-    attenuation_hu = tissue_hu + (1.0 - grey - white) * subject.fluid_hu
+    tissue_hu = gray * subject.gray_hu + white * (subject.white_hu - 4.0 * leukoaraiosis)
+    tissue_hu -= patient.stroke.core_edema_hu * effect.diffusion_core * (gray + white)
+    attenuation_hu = tissue_hu + (1.0 - gray - white) * subject.fluid_hu
     attenuation_hu += old_infarct * (subject.fluid_hu + 4.0 - attenuation_hu)
     fluid_share = np.clip(fluid, 0.0, 1.0)
     return TissueState(
         voxels=voxels,
-        cbf=(grey * subject.grey_cbf_ml_100g_min + white * subject.white_cbf_ml_100g_min) * flow * texture,
-        cbv=(grey * subject.grey_cbv_ml_100g + white * subject.white_cbv_ml_100g) * volume * texture,
+        cbf=(gray * subject.gray_cbf_ml_100g_min + white * subject.white_cbf_ml_100g_min) * flow * texture,
+        cbv=(gray * subject.gray_cbv_ml_100g + white * subject.white_cbv_ml_100g) * volume * texture,
         delay_s=(normal_delay_s + effect.delay_s + hemisphere * confounders.carotid_delay_s).astype(np.float32),
         attenuation_hu=attenuation_hu.astype(np.float32),
         starved=effect.starved,
@@ -109,8 +109,8 @@ def _old_infarct(points_mm: NDArray[np.float32], confounders: ConfounderParamete
     rng = np.random.default_rng(confounders.old_infarct_seed)
     anchors = np.array([a for name in sorted(ANCHORS_RIGHT) for a in ANCHORS_RIGHT[name]], dtype=float)
     anchors = anchors[(anchors[:, 2] > -10) & (anchors[:, 2] < 40)]
-    centre = (anchors[rng.integers(len(anchors))] + rng.normal(0, 5, 3)) * (rng.choice([-1.0, 1.0]), 1.0, 1.0)
-    distance_mm = np.linalg.norm((points_mm - centre) * np.exp(rng.normal(0, 0.25, 3)), axis=-1)
+    center = (anchors[rng.integers(len(anchors))] + rng.normal(0, 5, 3)) * (rng.choice([-1.0, 1.0]), 1.0, 1.0)
+    distance_mm = np.linalg.norm((points_mm - center) * np.exp(rng.normal(0, 0.25, 3)), axis=-1)
     rough_mm = 0.25 * confounders.old_infarct_radius_mm * SmoothField.sample(rng, 10.0)(points_mm)
     return sigmoid((confounders.old_infarct_radius_mm + rough_mm - distance_mm) / 0.7)
 

@@ -1,4 +1,4 @@
-"""Centre lines of the large intracranial vessels in MNI space and their rasterised volume fractions.
+"""Center lines of the large intracranial vessels in MNI space and their rasterized volume fractions.
 
 The courses are schematic: they follow the usual anatomy (Osborn, Diagnostic Cerebral Angiography, 2nd ed. 1999) in
 MNI152 coordinates (mm, RAS), and radii are typical luminal radii (Krabbe-Hartkamp et al., Radiology 207:103, 1998: ICA
@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Centreline = tuple[float, list[tuple[float, float, float]]]
+Centerline = tuple[float, list[tuple[float, float, float]]]
 
-ARTERIES_RIGHT: list[Centreline] = [
+ARTERIES_RIGHT: list[Centerline] = [
     (2.2, [(22, 8, -48), (18, 4, -38), (14, 0, -28), (13, 4, -20), (15, 4, -14)]),  # internal carotid
     (1.5, [(15, 4, -14), (24, 4, -15), (33, 4, -13), (38, 4, -9)]),  # M1
     (
@@ -36,8 +36,8 @@ ARTERIES_RIGHT: list[Centreline] = [
     ),  # PCA
     (0.9, [(20, -28, -10), (30, -44, -14), (34, -60, -10)]),  # temporo-occipital branch
 ]
-ARTERIES_MEDIAN: list[Centreline] = [(1.8, [(0, -20, -50), (0, -22, -36), (0, -18, -22), (0, -16, -16)])]  # basilar
-VEINS_RIGHT: list[Centreline] = [
+ARTERIES_MEDIAN: list[Centerline] = [(1.8, [(0, -20, -50), (0, -22, -36), (0, -18, -22), (0, -16, -16)])]  # basilar
+VEINS_RIGHT: list[Centerline] = [
     (
         3.2,
         [(4, -96, -12), (20, -92, -18), (40, -78, -22), (54, -58, -26), (56, -44, -30), (46, -36, -44)],
@@ -49,14 +49,14 @@ VEINS_RIGHT: list[Centreline] = [
     (1.1, [(34, -68, 44), (18, -76, 46), (3, -80, 42)]),
     (1.2, [(34, 12, -14), (46, 6, -6), (54, 0, 2)]),  # superficial Sylvian vein
 ]
-VEINS_MEDIAN: list[Centreline] = [
+VEINS_MEDIAN: list[Centerline] = [
     (2.6, [(0, 66, 0), (0, 68, 16), (0, 58, 36), (0, 40, 52), (0, 20, 64)]),  # superior sagittal sinus, front
     (3.4, [(0, 20, 64), (0, -5, 74), (0, -35, 74), (0, -62, 62), (0, -82, 42), (0, -97, 18), (0, -98, -8)]),  # and back
     (2.4, [(1, -38, 4), (0, -52, 8), (0, -68, 0), (0, -84, -8), (0, -96, -10)]),  # vein of Galen, straight sinus
 ]
 
 
-def both_sides(right: list[Centreline], median: list[Centreline]) -> list[Centreline]:
+def both_sides(right: list[Centerline], median: list[Centerline]) -> list[Centerline]:
     """Return the median vessels, the right ones and the right ones mirrored to the left."""
     left = [(radius, [(-x, y, z) for x, y, z in line]) for radius, line in right]
     return [*median, *right, *left]
@@ -74,19 +74,19 @@ def _densify(points: NDArray[np.float64], step_mm: float = 0.6) -> NDArray[np.fl
     return np.vstack(pieces)
 
 
-def rasterise(
-    lines: list[Centreline], shape: tuple[int, int, int], origin_mm: NDArray[np.float64], reach_mm: int = 6
+def rasterize(
+    lines: list[Centerline], shape: tuple[int, int, int], origin_mm: NDArray[np.float64], reach_mm: int = 6
 ) -> NDArray[np.float32]:
     """Volume fraction of tubes on a 1 mm RAS grid.
 
-    The fraction of a voxel at distance ``d`` from a centre line of radius ``r`` is ``clip(r - d + 0.5, 0, 1)``, the
+    The fraction of a voxel at distance ``d`` from a center line of radius ``r`` is ``clip(r - d + 0.5, 0, 1)``, the
     partial volume of a plane boundary.
 
     Args:
-        lines: (radius_mm, centre points in MNI mm) of each vessel.
+        lines: (radius_mm, center points in MNI mm) of each vessel.
         shape: grid size.
         origin_mm: MNI position of the first voxel.
-        reach_mm: half width of the neighbourhood painted around each centre point; above the largest radius.
+        reach_mm: half width of the neighborhood painted around each center point; above the largest radius.
 
     Returns:
         float32 array of ``shape`` in [0, 1].
@@ -95,9 +95,9 @@ def rasterise(
     steps = np.arange(-reach_mm, reach_mm + 1)
     offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     for radius_mm, points in lines:
-        centres = _densify(np.array(points, dtype=float)) - origin_mm
-        voxels = np.rint(centres)[:, None, :].astype(int) + offsets
-        distance = np.linalg.norm(voxels - centres[:, None, :], axis=-1)
+        centers = _densify(np.array(points, dtype=float)) - origin_mm
+        voxels = np.rint(centers)[:, None, :].astype(int) + offsets
+        distance = np.linalg.norm(voxels - centers[:, None, :], axis=-1)
         value = np.clip(radius_mm - distance + 0.5, 0.0, 1.0).astype(np.float32)
         inside = ((voxels >= 0) & (voxels < np.array(shape))).all(axis=-1) & (value > 0)
         np.maximum.at(fraction, tuple(voxels[inside].T), value[inside])

@@ -1,4 +1,4 @@
-"""Deconvolution in the Fourier domain with a Wiener filter, as some vendors' software does it."""
+"""Deconvolution in the Fourier domain with a Wiener filter, as in the software of some vendors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from ..perfusion.deconvolution import PerfusionMaps
 
 _DEFAULT_NOISE = 0.1
-_CHUNK = 8192  # curves at a time, which bounds the memory
+_CHUNK = 8192  # curves at a time, to limit memory
 
 
 def wiener_residue(tissue: Tensor, aif: Tensor, dt_s: float, relative_noise: float) -> Tensor:
     """Residue functions times flow, ``conj(A) C / (|A|^2 + N^2)`` with the spectra A of the artery and C of the tissue.
 
     The filter's ratio of the noise to the residue's power is the same at all frequencies (Gobbel, Fike, Phys Med Biol
-    39:1833, 1994; Wirestam et al., Magn Reson Med 43:691, 2000). Zeros pad the curves to twice their length, so that a
-    delay only shifts the residue and nothing that passes the end comes in at the start.
+    39:1833, 1994; Wirestam et al., Magn Reson Med 43:691, 2000). The curves are zero-padded to twice their length, so a
+    delay shifts the residue without wrapping around.
 
     Args:
         tissue: (N, T) enhancement.
@@ -43,18 +43,18 @@ def wiener_deconvolve(
     density_g_ml: float,
     hematocrit_factor: float,
 ) -> PerfusionMaps:
-    """Flow and Tmax from the maximum of :func:`wiener_residue`, volume from the areas.
+    """Flow and Tmax from the maximum of `wiener_residue`, volume from the areas.
 
     Args:
         tissue: (N, T) float32 enhancement in HU.
         aif: (T,) arterial enhancement in HU.
         dt_s: time between frames.
-        relative_noise: as for :func:`wiener_residue`; 0.1 if None, a choice.
+        relative_noise: as for `wiener_residue`; 0.1 if None, a choice.
         density_g_ml: of brain tissue.
         hematocrit_factor: of small over large vessels.
 
     Returns:
-        The maps as :func:`scripts.perfusion.deconvolution.deconvolve` gives them; Tmax is that of a frame.
+        The maps as of `scripts.perfusion.deconvolution.deconvolve`; Tmax is a multiple of the frame interval.
     """
     noise = _DEFAULT_NOISE if relative_noise is None else relative_noise
     peaks = [wiener_residue(part, aif, dt_s, noise).max(dim=1) for part in tissue.split(_CHUNK)]

@@ -1,4 +1,4 @@
-"""Writing a case as an ISLES 2018 folder, with its truth apart; folders appear whole or not at all."""
+"""Write a case as an ISLES 2018 folder, with its truth in another folder; folders are complete or absent."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def write_case(case: PhantomCase, root: Path, name: str, number: int, *, with_dw
     """Write ``root/name`` and ``root/truth/name``.
 
     The series is int16 HU, uncompressed, with the frame interval in ``pixdim[4]``; maps and DWI are float32, the label
-    uint8. The truth is there first, so a case folder never lacks its own.
+    uint8. The truth is written first, so no case folder lacks it.
 
     Args:
         case: what to write.
         root: the data set.
         name: folder name, ``case_<number>``.
-        number: makes the file ids, as unique in a data set as the challenge's.
+        number: for the file ids, which are unique in a data set, as those of the challenge.
         with_dwi: whether to write MR_DWI.
     """
     with _appearing_folder(root / TRUTH_FOLDER / name) as folder:
@@ -65,7 +65,7 @@ def write_case(case: PhantomCase, root: Path, name: str, number: int, *, with_dw
 
 @contextmanager
 def _appearing_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target``; it takes that name when the block ends well, else it is removed."""
+    """A temporary folder next to ``target``, renamed to it if the block succeeds, otherwise removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()

@@ -15,7 +15,7 @@ class SplitPredictiond(MapTransform):
     """Split a prediction (2 or 3, H, W, D) into the lesion's probability and the pseudo-DWI.
 
     Channels 0 and 1 are the logits of background and lesion, Eq. 10 of Wang et al. 2020; channel 2, where the network
-    synthesises one, is the pseudo-DWI of Eq. 5. ``keys`` then holds the probability (1, H, W, D) and
+    synthesizes one, is the pseudo-DWI of Eq. 5. ``keys`` then holds the probability (1, H, W, D) and
     ``pseudo_dwi_key`` the pseudo-DWI (1, H, W, D).
 
     Raises:

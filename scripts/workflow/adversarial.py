@@ -152,7 +152,7 @@ class PseudoDwiAdversarialTrainer(AdversarialTrainer):
 def judged_images(
     outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], condition: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the synthesised and the real images that a discriminator has to tell apart.
+    """Return the synthesized and the real images that a discriminator has to tell apart.
 
     Args:
         outputs: "pseudo_dwi" (N, 1, H, W), of a network that is trained; one without gradient is not judged.

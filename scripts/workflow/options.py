@@ -65,7 +65,7 @@ _SHARE = (_is_number(0, 1), "a number in [0, 1]")
 _COUNT = (_is_count(1), "a whole number of at least 1")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronise_norms"), _SWITCH),
+    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronize_norms"), _SWITCH),
     **dict.fromkeys(("cache_rate", "computed_maps", "elastic_probability"), _SHARE),
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),

@@ -26,7 +26,7 @@ def case_sampler(dataset: Sized) -> DistributedSampler | None:
     return DistributedSampler(dataset, even_divisible=False, shuffle=False)  # type: ignore[arg-type]
 
 
-class SynchronisedTraining:
+class SynchronizedTraining:
     """Ignite handler that does for a training in several processes what ``DistributedDataParallel`` leaves open.
 
     - It averages the gradients of the loss, which has a trained context encoder. In a step where a process has no DWI

@@ -66,8 +66,8 @@ def test_page_and_picture(command: Callable[..., list[str]], metrics_csv: Path, 
 
 
 def test_remarks_come_last(command: Callable[..., list[str]], metrics_csv: Path, dataset_dir: Path) -> None:
-    remarks = dataset_dir / "docs" / "results" / "remarks.md"
-    remarks.parent.mkdir(parents=True)
+    remarks = dataset_dir / "docs" / "remarks.md"
+    remarks.parent.mkdir(parents=True, exist_ok=True)
     remarks.write_text("## The papers' tables\n\nWhat holds.\n")
     assert main(command("--metrics", str(metrics_csv))) == 0
     assert (dataset_dir / "docs" / "results.md").read_text().endswith("\n\n## The papers' tables\n\nWhat holds.\n")

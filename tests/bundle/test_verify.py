@@ -204,7 +204,7 @@ def test_monai_s_checks_tell_what_is_wrong(root):
     edit_json(root / "configs" / "metadata.json", task=...)
     edit_json(root / "configs" / "inference.json", evaluator=...)
     with (root / "scripts" / "networks" / "__init__.py").open("a") as stream:
-        stream.write("StrokeLesionNet.forward = lambda self, image: self.synthesise(image).logits[:, :1]\n")
+        stream.write("StrokeLesionNet.forward = lambda self, image: self.synthesize(image).logits[:, :1]\n")
     found = run_probe(root)
     assert "'task' is a required property" in found["metadata"]
     assert "evaluator" in found["properties"]

@@ -119,7 +119,7 @@ def test_the_slice_axis_is_where_the_affine_says(axes: tuple[int, int, int]) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": None}, r"expected the keys 'case', 'pred' and 'label', got none of \['label'\]"),
+        ({"label": None}, "missing keys: label; expected 'case', 'pred' and 'label'"),
         ({"label": torch.zeros(2, 20, 18, 2)}, r"case 'case_1', label: expected one channel \(1, H, W, D\), got \(2, "),
         ({"pred": torch.zeros(1, 20, 18, 2)}, "expected 'pred' as a MetaTensor or the key 'affine'"),
     ],

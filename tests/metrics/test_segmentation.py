@@ -13,12 +13,12 @@ SPACING_MM = (0.9, 0.8, 8.0)
 
 
 def surface_points_mm(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """The voxels with a background voxel, or nothing, among their six neighbours; looked up one by one."""
+    """The voxels with a background voxel, or nothing, among their six neighbors; looked up one by one."""
     points = []
     for voxel in np.argwhere(mask):
         for step in np.vstack([np.eye(3, dtype=int), -np.eye(3, dtype=int)]):
-            neighbour = voxel + step
-            if (neighbour < 0).any() or (neighbour >= mask.shape).any() or not mask[tuple(neighbour)]:
+            neighbor = voxel + step
+            if (neighbor < 0).any() or (neighbor >= mask.shape).any() or not mask[tuple(neighbor)]:
                 points.append(voxel)
                 break
     return np.array(points) * spacing_mm

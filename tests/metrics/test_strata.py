@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.metrics import STRATA, size_stratum, summarise
+from scripts.metrics import STRATA, size_stratum, summarize
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_summary_by_hand() -> None:
         {"case": "b", "volume_ml": 8.0, "dice": 0.7, "ssim": np.nan},
         {"case": "c", "volume_ml": 0.0, "dice": 1.0},
     ]
-    summary = summarise(rows)
+    summary = summarize(rows)
     assert list(summary) == list(STRATA)
     assert summary["small (< 10 ml)"]["dice"] == pytest.approx({"mean": 0.6, "sd": np.sqrt(0.02), "n": 2})
     assert summary["all"]["dice"]["mean"] == pytest.approx(2.2 / 3)
@@ -33,4 +33,4 @@ def test_summary_by_hand() -> None:
 
 
 def test_chosen_metrics_only() -> None:
-    assert list(summarise([{"volume_ml": 1.0, "dice": 1.0}], ["dice"])["all"]) == ["dice"]
+    assert list(summarize([{"volume_ml": 1.0, "dice": 1.0}], ["dice"])["all"]) == ["dice"]

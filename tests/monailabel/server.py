@@ -109,7 +109,7 @@ class Server:
         return self._infer(image, "image", params)
 
     def infer_json(self, image: str, **params: Any) -> dict[str, Any]:
-        """What the server says of the inference beside the mask."""
+        """What the server reports next to the mask."""
         return json.loads(self._infer(image, "json", params))
 
     def _infer(self, image: str, output: str, params: dict[str, Any]) -> bytes:
@@ -133,7 +133,7 @@ class Server:
         return self._ask(urllib.request.Request(url, body, headers, method=method))
 
     def train(self, *, run_sync: bool = True, **params: Any) -> Any:
-        """Train on the labelled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
+        """Train on the labeled studies; the answer comes when it is done, or at once where ``run_sync`` is false."""
         request = urllib.request.Request(
             self._url(f"/train/{NAME}?run_sync={str(run_sync).lower()}"),
             json.dumps({"max_epochs": 1, "device": "cpu", "tracking": "None", **params}).encode(),
@@ -145,7 +145,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def wait_for_training(self) -> dict[str, Any]:
-        """The state of a training in the background once it has ended, as 3D Slicer's "Status" shows it."""
+        """The state of a training run in the background once it has ended, as 3D Slicer's "Status" shows it."""
         while (state := self.get("/train/"))["status"] in ("SUBMITTED", "RUNNING"):
             time.sleep(1)
         return state

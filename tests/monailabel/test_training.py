@@ -14,7 +14,7 @@ from tests.monailabel.test_server import mask, segment, voxels
 
 pytestmark = pytest.mark.slow
 
-LABELLED = ("ras", "lps", "oblique")
+LABELED = ("ras", "lps", "oblique")
 
 
 def like(volume, series):
@@ -27,10 +27,10 @@ def like(volume, series):
 
 
 @pytest.fixture(scope="module")
-def labelled(server, studies, case, tmp_path_factory):
+def labeled(server, studies, case, tmp_path_factory):
     """The server, with a final label for each of three series."""
     folder = tmp_path_factory.mktemp("labels")
-    for name in LABELLED:
+    for name in LABELED:
         label = like(nib.load(case["label"]), nib.load(studies / f"{name}.nii.gz"))
         nib.save(label, folder / f"{name}.nii.gz")
         server.save_label(name, folder / f"{name}.nii.gz")
@@ -49,50 +49,48 @@ def logged(server, tag):
 
 
 @pytest.mark.parametrize("with_dwi", [False, True])
-def test_an_epoch_from_labels_goes_on_from_the_weights_and_is_inferred_with(
-    with_dwi, labelled, studies, case, tmp_path
-):
+def test_an_epoch_from_labels_goes_on_from_the_weights_and_is_inferred_with(with_dwi, labeled, studies, case, tmp_path):
     if with_dwi:
         (studies / "dwi").mkdir()
-        for name in LABELLED:
+        for name in LABELED:
             nib.save(
                 like(nib.load(case["dwi"]), nib.load(studies / f"{name}.nii.gz")), studies / "dwi" / f"{name}.nii.gz"
             )
-    shutil.rmtree(labelled.bundle / "eval", ignore_errors=True)
-    before = weights(labelled)
-    restored = labelled.log.read_text().count("Restored all variables from")
+    shutil.rmtree(labeled.bundle / "eval", ignore_errors=True)
+    before = weights(labeled)
+    restored = labeled.log.read_text().count("Restored all variables from")
 
-    labelled.train(val_split=0.34)
+    labeled.train(val_split=0.34)
 
-    after = weights(labelled)
-    assert labelled.log.read_text().count("Restored all variables from") == restored + 1
+    after = weights(labeled)
+    assert labeled.log.read_text().count("Restored all variables from") == restored + 1
     changes = torch.cat(
         [(after[key] - before[key]).flatten().abs() for key in before if before[key].is_floating_point()]
     )
     assert 0 < changes.median() < 0.01  # from other weights than those before they would differ by more
-    assert any(value > 0 for value in logged(labelled, "synthesis")) == with_dwi
-    assert len(logged(labelled, "val_mean_dice")) == 1
-    found = voxels(mask(labelled.infer("lps")))
-    expected = segment(studies / "lps.nii.gz", tmp_path, "--ckpt_path", str(labelled.bundle / "models" / "model.pt"))
+    assert any(value > 0 for value in logged(labeled, "synthesis")) == with_dwi
+    assert len(logged(labeled, "val_mean_dice")) == 1
+    found = voxels(mask(labeled.infer("lps")))
+    expected = segment(studies / "lps.nii.gz", tmp_path, "--ckpt_path", str(labeled.bundle / "models" / "model.pt"))
     np.testing.assert_array_equal(found, voxels(expected))
 
 
-def test_other_weights_can_be_asked_for(labelled, studies, tmp_path):
-    shutil.copy(ROOT / "models" / "model.pt", labelled.bundle / "models" / "shipped.pt")
-    shipped = voxels(mask(labelled.infer("lps", model_filename="shipped.pt")))
+def test_other_weights_can_be_asked_for(labeled, studies, tmp_path):
+    shutil.copy(ROOT / "models" / "model.pt", labeled.bundle / "models" / "shipped.pt")
+    shipped = voxels(mask(labeled.infer("lps", model_filename="shipped.pt")))
     np.testing.assert_array_equal(shipped, voxels(segment(studies / "lps.nii.gz", tmp_path)))
-    last = voxels(mask(labelled.infer("lps", model_filename="last.pt")))
-    np.testing.assert_array_equal(last, voxels(mask(labelled.infer("lps"))))  # after one epoch the last are the best
+    last = voxels(mask(labeled.infer("lps", model_filename="last.pt")))
+    np.testing.assert_array_equal(last, voxels(mask(labeled.infer("lps"))))  # after one epoch the last are the best
     assert (shipped != last).any()
 
 
-def test_in_the_background_the_log_names_a_bad_label(labelled, studies, case, tmp_path):
-    before = weights(labelled)
+def test_in_the_background_the_log_names_a_bad_label(labeled, studies, case, tmp_path):
+    before = weights(labeled)
     label = like(nib.load(case["label"]), nib.load(studies / "ras.nii.gz"))
     nib.save(nib.Nifti1Image(2 * np.asanyarray(label.dataobj), label.affine), tmp_path / "ras.nii.gz")
-    labelled.save_label("ras", tmp_path / "ras.nii.gz")
-    labelled.train(run_sync=False, val_split=0.34)
-    assert labelled.wait_for_training()["status"] == "ERROR"
-    log = labelled.text("/logs/?html=false&lines=1000")
+    labeled.save_label("ras", tmp_path / "ras.nii.gz")
+    labeled.train(run_sync=False, val_split=0.34)
+    assert labeled.wait_for_training()["status"] == "ERROR"
+    log = labeled.text("/logs/?html=false&lines=1000")
     assert re.search(r"case 'ras', label '.*ras.nii.gz': expected only 0 and 1 \(1 = lesion\), got also 2", log)
-    assert all(torch.equal(value, before[key]) for key, value in weights(labelled).items())
+    assert all(torch.equal(value, before[key]) for key, value in weights(labeled).items())

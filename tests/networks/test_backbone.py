@@ -9,7 +9,7 @@ from scripts.networks.backbone import DilatedResNet, inflate_channels, load_back
 SMALL = {"features": (2, 2, 4, 4), "layers": (1, 2, 1, 1)}
 
 
-def randomised(network):
+def randomized(network):
     torch.manual_seed(0)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
@@ -29,7 +29,7 @@ def test_resnet50_has_the_parameters_of_torchvision():
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_dilated_stages_hold_the_values_of_the_strided_ones(block):
     features, layers = (4, 4, 8, 8), (1, 2, 3, 2)
-    strided = randomised(
+    strided = randomized(
         ResNet(block, layers, features, 2, 3, conv1_t_stride=2, feed_forward=False, bias_downsample=False)
     ).double()
     dilated = DilatedResNet(3, features, layers, block).eval().double()
@@ -61,7 +61,7 @@ def test_inflated_kernels_by_hand():
 
 @pytest.fixture
 def pretrained():
-    return randomised(DilatedResNet(3, **SMALL)).state_dict()
+    return randomized(DilatedResNet(3, **SMALL)).state_dict()
 
 
 def test_weights_of_another_number_of_channels(tmp_path, pretrained):
@@ -74,10 +74,10 @@ def test_weights_of_another_number_of_channels(tmp_path, pretrained):
     assert all(torch.equal(loaded[name], pretrained[name]) for name in loaded)
     like = DilatedResNet(3, **SMALL)
     like.load_state_dict(pretrained)
-    grey = torch.rand(1, 1, 33, 33)
+    gray = torch.rand(1, 1, 33, 33)
     with torch.no_grad():
         torch.testing.assert_close(
-            backbone.eval()(grey.expand(-1, 5, -1, -1))[1], like.eval()(grey.expand(-1, 3, -1, -1))[1]
+            backbone.eval()(gray.expand(-1, 5, -1, -1))[1], like.eval()(gray.expand(-1, 3, -1, -1))[1]
         )
 
 

@@ -13,7 +13,7 @@ SUPPORTED = is_packable(nn.Conv2d(1, 1, 1).bfloat16())
 
 
 def settled(network: nn.Module, seed: int = 0) -> nn.Module:
-    """The network with weights and statistics as after a training, far from those at its start."""
+    """The network with weights and statistics as after a training run, far from those at its start."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():

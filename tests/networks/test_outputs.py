@@ -20,7 +20,7 @@ def image():
 
 
 def test_training_outputs(network, image):
-    expected = network.synthesise(image)
+    expected = network.synthesize(image)
     outputs = TrainingOutputs(network)(image)
     assert list(outputs) == ["logits", "pseudo_dwi", "high_level_feature"]
     for name, tensor in outputs.items():
@@ -28,7 +28,7 @@ def test_training_outputs(network, image):
 
 
 def test_with_synthesis(network, image):
-    expected = network.synthesise(image)
+    expected = network.synthesize(image)
     output = WithSynthesis(network)(image)
     torch.testing.assert_close(output[:, :2], expected.logits)
     torch.testing.assert_close(output[:, 2:], expected.pseudo_dwi)
@@ -117,5 +117,5 @@ def test_mirroring_averages_the_pseudo_dwi():
     network = StrokeLesionNet(features=(2, 4)).eval()
     image = torch.rand(1, 11, 16, 16)
     with torch.no_grad():
-        expected = (network.synthesise(image).pseudo_dwi + network.synthesise(image.flip(2)).pseudo_dwi.flip(2)) / 2
+        expected = (network.synthesize(image).pseudo_dwi + network.synthesize(image.flip(2)).pseudo_dwi.flip(2)) / 2
         torch.testing.assert_close(WithSynthesis(network, mirror=True)(image)[:, 2:], expected)

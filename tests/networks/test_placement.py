@@ -29,7 +29,7 @@ from scripts.losses import (
 )
 from scripts.networks.backbone import DilatedResNet
 from scripts.networks.inference_form import inference_form
-from scripts.networks.synchronised_norm import with_synchronised_norms
+from scripts.networks.synchronized_norm import with_synchronized_norms
 from scripts.workflow import LesionInferer, TrainingInferer, VolumeInferer, pseudo_dwi_discriminator
 
 META = torch.device("meta")
@@ -47,7 +47,7 @@ SLICES: dict[str, Callable[[], nn.Module]] = {
     "DilatedResNet": lambda: DilatedResNet(3, (4, 4, 4, 4), (1, 1, 1, 1)),
     "ContextEncoder": lambda: networks.ContextEncoder(3, (2, 2, 2, 2, 2)),
     "SwitchableNorm2d": lambda: networks.SwitchableNorm2d(3),
-    "synchronised": lambda: with_synchronised_norms(networks.UNet(3, 2, (4, 8), norm="switchable")),
+    "synchronized": lambda: with_synchronized_norms(networks.UNet(3, 2, (4, 8), norm="switchable")),
     "WithSynthesis": lambda: networks.WithSynthesis(networks.UNet(3, 2, (4, 8)), mirror=True),
 }
 WRAPPED = [

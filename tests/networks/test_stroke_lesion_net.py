@@ -13,7 +13,7 @@ def network():
 
 
 def test_shapes(network):
-    outputs = network.synthesise(torch.rand(2, 11, 32, 24))
+    outputs = network.synthesize(torch.rand(2, 11, 32, 24))
     assert isinstance(outputs, StrokeLesionOutput)
     assert outputs.logits.shape == (2, 2, 32, 24)
     assert outputs.pseudo_dwi.shape == outputs.high_level_feature.shape == (2, 1, 32, 24)
@@ -21,7 +21,7 @@ def test_shapes(network):
 
 def test_forward_gives_the_logits(network):
     image = torch.rand(2, 11, 32, 32)
-    torch.testing.assert_close(network(image), network.synthesise(image).logits)
+    torch.testing.assert_close(network(image), network.synthesize(image).logits)
 
 
 def test_wiring(network):
@@ -29,7 +29,7 @@ def test_wiring(network):
     image = torch.rand(1, 11, 32, 32)
     feature = network.extractor(image[:, :6])
     pseudo_dwi = network.generator(torch.cat([image[:, 6:10], image[:, 10:], feature], 1))
-    outputs = network.synthesise(image)
+    outputs = network.synthesize(image)
     torch.testing.assert_close(outputs.high_level_feature, feature)
     torch.testing.assert_close(outputs.pseudo_dwi, pseudo_dwi)
     torch.testing.assert_close(outputs.logits, network.segmentor(pseudo_dwi))
@@ -39,7 +39,7 @@ def test_maps_do_not_reach_the_high_level_feature(network):
     image = torch.rand(1, 11, 32, 32)
     other = image.clone()
     other[:, 6:] += 1
-    first, second = network.synthesise(image), network.synthesise(other)
+    first, second = network.synthesize(image), network.synthesize(other)
     torch.testing.assert_close(first.high_level_feature, second.high_level_feature)
     assert not torch.allclose(first.pseudo_dwi, second.pseudo_dwi)
 
@@ -54,7 +54,7 @@ def test_scripted_equals_eager(network):
     scripted = torch.jit.script(network)
     image = torch.rand(2, 11, 37, 32)
     torch.testing.assert_close(scripted(image), network(image))
-    torch.testing.assert_close(scripted.synthesise(image).pseudo_dwi, network.synthesise(image).pseudo_dwi)
+    torch.testing.assert_close(scripted.synthesize(image).pseudo_dwi, network.synthesize(image).pseudo_dwi)
 
 
 def test_exported_equals_eager(network):
@@ -77,7 +77,7 @@ def test_without_frames_there_is_no_extractor():
     network = StrokeLesionNet(SMALL, frames=0, temporal_mip=False).eval()
     assert network.extractor is None
     image = torch.rand(1, 4, 16, 16)
-    outputs = network.synthesise(image)
+    outputs = network.synthesize(image)
     assert outputs.high_level_feature is None
     torch.testing.assert_close(outputs.pseudo_dwi, network.generator(image))
     torch.testing.assert_close(torch.jit.script(network)(image), outputs.logits)
@@ -86,7 +86,7 @@ def test_without_frames_there_is_no_extractor():
 def test_the_segmentor_may_see_the_maps():
     network = StrokeLesionNet(SMALL, segment_maps=True).eval()
     image = torch.rand(1, 11, 16, 16)
-    outputs = network.synthesise(image)
+    outputs = network.synthesize(image)
     seen = torch.cat([image[:, 6:10], outputs.pseudo_dwi], 1)
     torch.testing.assert_close(outputs.logits, network.segmentor(seen))
 
@@ -96,7 +96,7 @@ def test_detached_networks_learn_from_their_own_output_alone():
     parts = {"logits": "segmentor", "pseudo_dwi": "generator", "high_level_feature": "extractor"}
     for output, trained in parts.items():
         network.zero_grad()
-        getattr(network.synthesise(torch.rand(2, 11, 16, 16)), output).square().sum().backward()
+        getattr(network.synthesize(torch.rand(2, 11, 16, 16)), output).square().sum().backward()
         for part in parts.values():
             has_gradient = any(parameter.grad is not None for parameter in network.get_submodule(part).parameters())
             assert has_gradient == (part == trained), (output, part)

@@ -15,7 +15,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def reference(x, layer, training):
-    """Equations of Luo et al. in NumPy float64, each normaliser's statistics taken from the tensor on its own."""
+    """Equations of Luo et al. in NumPy float64, each normalizer's statistics taken from the tensor on its own."""
     x = x.detach().double().numpy()
 
     def softmax(logits):
@@ -87,8 +87,8 @@ def test_agrees_with_reference_for_any_shape_and_offset(shape, offset, channels_
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_single_normaliser_equals_torch(index):
-    """With all weight on one normaliser, the layer is torch's instance, layer or batch normalisation."""
+def test_single_normalizer_equals_torch(index):
+    """With all weight on one normalizer, the layer is torch's instance, layer or batch normalization."""
     torch.manual_seed(0)
     x = torch.randn(3, 4, 8, 8)
     layer = SwitchableNorm2d(4)

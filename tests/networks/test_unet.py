@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from scripts.networks import SLNet, SwitchableNorm2d, UNet
-from scripts.networks.initialisation import initialise_xavier
+from scripts.networks.initialization import initialize_xavier
 
 PAPER = (64, 128, 256, 512, 1024)
 SMALL = (4, 8, 8)
@@ -30,10 +30,10 @@ def test_parameter_counts_of_table_3(network, arguments, expected):
 def test_count_from_the_layers_formula():
     """Weights of 18 convolutions, 4 transposed and one 1 x 1 convolution, added up by hand for widths 2, 4, 8."""
     blocks = 9 * (3 * 2 + 2 * 2 + 2 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4 + 4 * 2 + 2 * 2)
-    normalisations = 2 * 2 * (2 + 4 + 8 + 4 + 2)
+    normalizations = 2 * 2 * (2 + 4 + 8 + 4 + 2)
     transposed = 4 * (8 * 4 + 4 * 2) + 4 + 2
     assert (
-        sum(p.numel() for p in UNet(3, 5, (2, 4, 8)).parameters()) == blocks + normalisations + transposed + 2 * 5 + 5
+        sum(p.numel() for p in UNet(3, 5, (2, 4, 8)).parameters()) == blocks + normalizations + transposed + 2 * 5 + 5
     )
 
 
@@ -74,7 +74,7 @@ def test_receptive_field_of_a_single_level():
     assert difference.any()
 
 
-def test_slnet_calibrates_every_encoder_block_and_normalises_with_sn():
+def test_slnet_calibrates_every_encoder_block_and_normalizes_with_sn():
     network = SLNet(1, 2, SMALL)
     assert sum(isinstance(module, SwitchableNorm2d) for module in network.modules()) == 10
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
@@ -92,7 +92,7 @@ def test_all_parameters_learn():
 def test_xavier_bounds_and_zero_biases():
     convolution = nn.Conv2d(3, 5, 3)
     transposed = nn.ConvTranspose2d(4, 2, 2, stride=2)
-    initialise_xavier(nn.Sequential(convolution, transposed))
+    initialize_xavier(nn.Sequential(convolution, transposed))
     for layer, fan_sum in ((convolution, 9 * (3 + 5)), (transposed, 4 * (4 + 2))):
         bound = (6 / fan_sum) ** 0.5
         assert 0.7 * bound < layer.weight.abs().max() <= bound

@@ -33,16 +33,16 @@ def test_template_is_loaded_once_and_offline(monkeypatch):
 
 def test_fractions_are_fractions(whole_head):
     _, anatomy = whole_head
-    for fraction in (anatomy.grey, anatomy.white, anatomy.fluid, anatomy.artery, anatomy.vein):
+    for fraction in (anatomy.gray, anatomy.white, anatomy.fluid, anatomy.artery, anatomy.vein):
         assert fraction.min() >= 0
         assert fraction.max() <= 1
-    assert (anatomy.grey + anatomy.white + anatomy.fluid).max() <= 1.0 + 1e-5
+    assert (anatomy.gray + anatomy.white + anatomy.fluid).max() <= 1.0 + 1e-5
 
 
 def test_volumes_are_those_of_adults(whole_head):
     grid, anatomy = whole_head
     assert 1200 < anatomy.brain.sum() * grid.voxel_volume_ml < 2100
-    assert 450 < anatomy.grey.sum() * grid.voxel_volume_ml < 1000
+    assert 450 < anatomy.gray.sum() * grid.voxel_volume_ml < 1000
     assert 300 < anatomy.white.sum() * grid.voxel_volume_ml < 800
     assert 2 < anatomy.artery.sum() * grid.voxel_volume_ml < 60
 
@@ -57,7 +57,7 @@ def test_flipped_and_rotated_grids_show_the_same_head(m1_patient, deformation):
     def canonical(orientation: str) -> np.ndarray:
         grid = Grid.axial((48, 48, 4), (4.0, 4.0, 8.0), (3.0, -23.0, 35.0), orientation)
         anatomy = build_anatomy(grid, deformation, m1_patient.subject)
-        image = nib.as_closest_canonical(nib.Nifti1Image(anatomy.grey, grid.affine))
+        image = nib.as_closest_canonical(nib.Nifti1Image(anatomy.gray, grid.affine))
         return np.asarray(image.dataobj)
 
     reference = canonical("RAS")

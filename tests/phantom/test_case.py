@@ -57,7 +57,7 @@ def test_attenuation_of_tissue_bone_and_air(m1_case):
 
 
 def test_maps_follow_the_truth_where_the_signal_is_clean(m1_case):
-    """Away from vessels the vendor's values agree with the true ones but for its smoothing and regularisation."""
+    """Away from vessels the vendor's values agree with the true ones but for its smoothing and regularization."""
     truth = m1_case.truth
     tissue = (truth["cbf"] > 8.0) & ~ndimage.binary_dilation(truth["vessels"] > 0.05, np.ones((3, 3, 1)))
     for name, tolerance in (("cbf", 0.35), ("cbv", 0.25), ("mtt", 0.5)):
@@ -131,12 +131,12 @@ def test_orientation_changes_the_array_and_not_the_world(m1_patient, quiet_scan)
 
 
 def test_oblique_grids_put_the_lesion_at_the_same_place_in_the_world(m1_patient, quiet_scan):
-    def centre_mm(tilt_deg: tuple[float, float, float]) -> np.ndarray:
+    def center_mm(tilt_deg: tuple[float, float, float]) -> np.ndarray:
         grid = replace(quiet_scan.grid, tilt_deg=tilt_deg, n_slices=18, slice_spacing_mm=6.0)
         case = simulate_case(m1_patient, replace(quiet_scan, grid=grid), 48)
         return nib.affines.apply_affine(case.grid.affine, np.argwhere(case.label)).mean(axis=0)
 
-    assert np.linalg.norm(centre_mm((0.0, 0.0, 0.0)) - centre_mm((14.0, 2.0, -3.0))) < 6.0
+    assert np.linalg.norm(center_mm((0.0, 0.0, 0.0)) - center_mm((14.0, 2.0, -3.0))) < 6.0
 
 
 def test_matrix_keeps_the_field_of_view(m1_patient, quiet_scan):
@@ -155,10 +155,10 @@ def test_matrix_must_be_sensible(m1_patient, quiet_scan):
 def test_noise_has_unit_variance_and_the_correlation_of_its_kernel(correlation_px):
     noise = correlated_noise((12, 128, 128), correlation_px, np.random.default_rng(0), axes=(1, 2))
     assert noise.std() == pytest.approx(1.0, abs=0.02)
-    neighbours = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
+    neighbors = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
     taps = np.arange(-3, 4)
     kernel = np.exp(-0.5 * (taps / correlation_px) ** 2)
-    assert neighbours == pytest.approx((kernel[1:] * kernel[:-1]).sum() / (kernel**2).sum(), abs=0.02)
+    assert neighbors == pytest.approx((kernel[1:] * kernel[:-1]).sum() / (kernel**2).sum(), abs=0.02)
     frames = np.corrcoef(noise[1:].ravel(), noise[:-1].ravel())[0, 1]
     assert abs(frames) < 0.02
 
@@ -196,8 +196,8 @@ def test_motion_shifts_and_rotates():
     shifted = _rigid(image, np.array([2.0, -3.0]), 0.0)
     assert np.unravel_index(shifted[..., 0].argmax(), (21, 31)) == (12, 12)
     turned = _rigid(image, np.zeros(2), np.pi / 2)[..., 1]
-    centre = np.array([10, 15])
-    places = {tuple(int(v) for v in place - centre) for place in np.argwhere(turned > 0.5)}
+    center = np.array([10, 15])
+    places = {tuple(int(v) for v in place - center) for place in np.argwhere(turned > 0.5)}
     assert (0, 0) in places
     assert places & {(10, 0), (-10, 0)}
 

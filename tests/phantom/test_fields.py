@@ -21,7 +21,7 @@ def test_field_is_a_function_of_the_position_alone():
     np.testing.assert_array_equal(field(points)[::-1], field(points[::-1]))
 
 
-def test_neighbouring_points_agree_on_the_scale_of_the_lattice():
+def test_neighboring_points_agree_on_the_scale_of_the_lattice():
     field = SmoothField.sample(np.random.default_rng(6), 20.0)
     points = _points(4000)
     near, far = (np.corrcoef(field(points), field(points + (d, 0, 0)))[0, 1] for d in (2.0, 80.0))

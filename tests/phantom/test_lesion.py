@@ -30,8 +30,8 @@ def test_every_kind_makes_a_lesion_on_its_side(m1_patient, brain_mm, kind):
     core = brain_mm[effect.diffusion_core > 0.5]
     assert len(core) > 10
     assert (core[:, 0] > -4).mean() > 0.98
-    assert stroke.core_centre_mm is not None
-    assert stroke.core_centre_mm[0] > 0
+    assert stroke.core_center_mm is not None
+    assert stroke.core_center_mm[0] > 0
     for value in effect:
         assert np.isfinite(value).all()
         assert value.dtype == np.float32
@@ -83,9 +83,9 @@ def test_absent_effect_owns_its_arrays():
     assert effect.starved[0] == 0
 
 
-def test_a_stroke_outside_the_reference_grid_centres_on_its_focus(m1_patient, monkeypatch):
+def test_a_stroke_outside_the_reference_grid_centers_on_its_focus(m1_patient, monkeypatch):
     far = np.full((3, 3), 500.0, dtype=np.float32)
     monkeypatch.setattr("scripts.phantom.lesion._reference_points_mm", lambda: far)
     stroke = Stroke(replace(m1_patient.stroke, kind="distal"))
-    assert stroke.core_centre_mm is not None
-    assert stroke.core_centre_mm[0] < 0
+    assert stroke.core_center_mm is not None
+    assert stroke.core_center_mm[0] < 0

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scripts.phantom.acquisition import frame_times_s
 from scripts.phantom.case import sample_patient, sample_scan
 from scripts.phantom.gamma_variate import gamma_variate, width_s
-from scripts.phantom.haemodynamics import CurveTable
+from scripts.phantom.hemodynamics import CurveTable
 from scripts.phantom.lesion import Stroke, _reference_points_mm
 from scripts.phantom.parameters import VENDOR_METHODS, ScanParameters, vendor_method
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from scripts.phantom.territories import ANCHORS_RIGHT, territory_margin_mm
-from scripts.phantom.vessels import both_sides, rasterise
+from scripts.phantom.vessels import both_sides, rasterize
 
 MCA = ("mca_superior", "mca_inferior", "lenticulostriate")
 
 
 @pytest.mark.parametrize("radius_mm", [1.5, 2.5, 3.4])
 def test_cross_section_of_a_tube_has_the_area_of_a_disc(radius_mm):
-    tube = rasterise([(radius_mm, [(0, -10, 0.3), (0, 10, 0.3)])], (21, 41, 21), np.array([-10.2, -20.0, -10.0]))
+    tube = rasterize([(radius_mm, [(0, -10, 0.3), (0, 10, 0.3)])], (21, 41, 21), np.array([-10.2, -20.0, -10.0]))
     area_mm2 = tube[:, 20].sum()
     # The soft border adds the second moment of a box of width 1, pi / 12, to the disc.
     assert area_mm2 == pytest.approx(np.pi * radius_mm**2 + np.pi / 12, rel=0.06)
@@ -17,7 +17,7 @@ def test_cross_section_of_a_tube_has_the_area_of_a_disc(radius_mm):
 
 
 def test_vessels_outside_the_grid_are_cut():
-    tube = rasterise([(2.0, [(0, 0, 0), (50, 0, 0)])], (10, 10, 10), np.array([0.0, -5.0, -5.0]))
+    tube = rasterize([(2.0, [(0, 0, 0), (50, 0, 0)])], (10, 10, 10), np.array([0.0, -5.0, -5.0]))
     assert tube[9].sum() > 0
 
 

@@ -4,7 +4,7 @@ import torch
 from scipy import linalg
 
 from scripts.phantom.gamma_variate import gamma_variate
-from scripts.phantom.haemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
+from scripts.phantom.hemodynamics import HEMATOCRIT_FACTOR, TISSUE_DENSITY_G_ML
 from scripts.phantom.wiener import wiener_deconvolve, wiener_residue
 
 FRAMES_S = np.arange(0.0, 60.0, 1.0)

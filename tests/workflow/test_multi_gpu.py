@@ -1,4 +1,4 @@
-"""Training and evaluation in two processes on a CPU, beside one process with the doubled batch."""
+"""Training and evaluation in two processes on a CPU, compared with one process with the doubled batch."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def configured(name: str, folder: Path, results: Path, **overrides: Any) -> Conf
 
 
 def curve(workflow: ConfigWorkflow) -> list[dict[str, float]]:
-    """Run a training; returns what is logged of each step: the loss and its terms."""
+    """Run training; returns what is logged of each step: the loss and its terms."""
     parser = workflow.parser
     trainer, terms = parser.get_parsed_content("train#trainer"), parser.get_parsed_content("train#loss_terms")
     logged: list[dict[str, float]] = []
@@ -129,10 +129,10 @@ def share(rank: int, folder_name: str) -> None:
     own = folder / f"rank{rank}"
     found: dict[str, Any] = {}
     with double_precision():
-        workflow = configured("train", folder, own / "synchronised", synchronise_norms=True, **EXACT)
-        found["synchronised"] = curve(workflow)
+        workflow = configured("train", folder, own / "synchronized", synchronize_norms=True, **EXACT)
+        found["synchronized"] = curve(workflow)
         found["encoder"] = encoder_biases(workflow)
-        overrides = {**EXACT, **STAGES, "synchronise_norms": True}
+        overrides = {**EXACT, **STAGES, "synchronize_norms": True}
         found["stages"] = curve(configured("train", folder, own / "stages", **overrides))
     workflow = configured("train", folder, own / "apart")
     workflow.parser.get_parsed_content("train#trainer")  # first: the order of parts decides about their random numbers
@@ -191,15 +191,15 @@ def one_process(two_processes: tuple[Path, list[dict[str, Any]]]) -> dict[str, A
     folder, _ = two_processes
     found: dict[str, Any] = {"apart": curve(alone(folder, "apart"))}
     with double_precision():
-        workflow = alone(folder, "synchronised", **EXACT)
-        found["synchronised"] = curve(workflow)
+        workflow = alone(folder, "synchronized", **EXACT)
+        found["synchronized"] = curve(workflow)
         found["encoder"] = encoder_biases(workflow)
         found["stages"] = curve(alone(folder, "stages", **EXACT, **STAGES))
     return found
 
 
 def alone(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:
-    """A training in one process with the doubled batch."""
+    """A training run in one process with the doubled batch."""
     workflow = ConfigWorkflow(
         config_file=str(ROOT / "configs" / "train.json"),
         logging_file=False,
@@ -222,10 +222,10 @@ def assert_same_curve(
 
 
 @pytest.mark.slow
-def test_with_synchronised_statistics_the_curve_is_that_of_the_doubled_batch(two_processes, one_process):
+def test_with_synchronized_statistics_the_curve_is_that_of_the_doubled_batch(two_processes, one_process):
     _, (first, second) = two_processes
-    assert first["synchronised"] == second["synchronised"]
-    assert_same_curve(first["synchronised"], one_process["synchronised"], 1e-9, growth=2)  # that of rounding
+    assert first["synchronized"] == second["synchronized"]
+    assert_same_curve(first["synchronized"], one_process["synchronized"], 1e-9, growth=2)  # that of rounding
 
 
 @pytest.mark.slow
@@ -303,7 +303,7 @@ def test_an_overlay_names_nothing_that_its_config_does_not_have(name):
     config = ConfigParser.load_config_files(config_files(name))
     overlay = ConfigParser.load_config_file(ROOT / "configs" / f"multi_gpu_{name}.json")
     parser = ConfigParser(config)
-    new = {"+imports", "+finalize", "backend", "synchronise_norms", "finalize", "initialize"}
+    new = {"+imports", "+finalize", "backend", "synchronize_norms", "finalize", "initialize"}
     for key in overlay.keys() - new:
         parent = key.rpartition("#")[0]
         assert not parent or parent in parser, key

@@ -34,7 +34,7 @@ def test_each_stage_changes_its_part_alone():
     def step(engine, image):
         network.train()  # as MONAI's trainer does
         optimizer.zero_grad(set_to_none=False)
-        sum(output.square().mean() for output in network.synthesise(image)).backward()
+        sum(output.square().mean() for output in network.synthesize(image)).backward()
         optimizer.step()
 
     trainer = Engine(step)
@@ -83,7 +83,7 @@ def test_no_gradient_passes_through_a_frozen_part():
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def look(engine):
-        output = network.synthesise(image)
+        output = network.synthesize(image)
         pseudo_dwi = torch.autograd.grad(output.pseudo_dwi.sum(), network.generator.output.bias, retain_graph=True)[0]
         assert pseudo_dwi.abs().sum() > 0  # its own loss trains it
         reached.append(output.logits.requires_grad)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from scripts.phantom.haemodynamics import (
+from scripts.phantom.hemodynamics import (
     FINE_STEP_S,
     HEMATOCRIT_FACTOR,
     TISSUE_DENSITY_G_ML,

@@ -32,7 +32,7 @@ _DELAY_STEP_S = 0.5
 
 
 def arterial_curve(times_s: NDArray[np.floating], bolus: BolusParameters) -> NDArray[np.float64]:
-    """Enhancement of a large artery in HU: first pass, one recirculation and the slowly cleared mixed blood.
+    """Enhancement of a large artery in HU: first pass, one recirculation, and slow clearance of the mixed blood.
 
     The sum is scaled so that its maximum on a dense grid is ``bolus.peak_hu``.
     """
@@ -57,7 +57,7 @@ def residue(times_s: NDArray[np.floating], mtt_s: float, kind: str) -> NDArray[n
         times_s: non-negative times.
         mtt_s: mean transit time.
         kind: "exponential" (one well-mixed compartment), "gamma" (gamma-distributed transit times of shape 2) or "box"
-            (all transit times alike).
+            (equal transit times).
 
     Raises:
         ValueError: for another ``kind``.
@@ -72,7 +72,7 @@ def residue(times_s: NDArray[np.floating], mtt_s: float, kind: str) -> NDArray[n
 
 
 def _residue_weights(n: int, mtt_s: float, kind: str) -> NDArray[np.float64]:
-    """Integral of the residue function over each fine step, so that short transit times keep their area."""
+    """Integral of the residue function over each fine step, so that the area is exact for short transit times."""
     oversampling = 8
     step_s = FINE_STEP_S / oversampling
     midpoints = (np.arange(n * oversampling) + 0.5) * step_s
@@ -83,7 +83,7 @@ def convolve_residue(arterial_hu: NDArray[np.floating], mtt_s: float, kind: str)
     """``(C_a * R)`` on the fine grid, in HU s.
 
     Args:
-        arterial_hu: (F,) arterial curve every :data:`FINE_STEP_S`.
+        arterial_hu: (F,) arterial curve every `FINE_STEP_S`.
         mtt_s: mean transit time.
         kind: residue function.
 
@@ -103,8 +103,8 @@ class CurveTable:
     Attributes:
         log_mtt: (M,) natural logarithms of the transit times in s, evenly spaced.
         delays_s: (L,) delays, evenly spaced from zero.
-        tissue: (M, L, T) float32, mean-free-of-scale tissue curves ``(C_a * R)(t - delay) / MTT`` in HU: the
-            enhancement of a tissue that is all blood.
+        tissue: (M, L, T) float32, tissue curves ``(C_a * R)(t - delay) / MTT`` in HU: the enhancement of a tissue that
+            is all blood.
         artery: (L, T) float32, delayed arterial curves in HU.
         vein: (L, T) float32, delayed venous curves in HU.
     """
@@ -122,7 +122,7 @@ class CurveTable:
         Args:
             bolus: arterial input and residue.
             frame_times_s: (T,) acquisition times.
-            max_delay_s: the longest delay that will be asked for.
+            max_delay_s: the longest delay of the table.
         """
         fine_s = np.arange(0.0, float(frame_times_s[-1]) + FINE_STEP_S, FINE_STEP_S)
         arterial = arterial_curve(fine_s, bolus)
@@ -135,7 +135,7 @@ class CurveTable:
 
         tissue = [sampled(convolve_residue(arterial, mtt_s, bolus.residue) / mtt_s) for mtt_s in np.exp(log_mtt)]
         vein = bolus.venous_gain * convolve_residue(arterial, bolus.venous_transit_s, "gamma") / bolus.venous_transit_s
-        # Venous blood has passed the capillaries: the same transit as tissue, and then some.
+        # Venous blood has passed the capillaries: at least the transit time of tissue.
         return cls(log_mtt, delays_s, np.stack(tissue), sampled(arterial), sampled(_delayed(vein, 2.0)))
 
     def tissue_curves(

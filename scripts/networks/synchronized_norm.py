@@ -1,7 +1,7 @@
-"""Normalisation whose batch is that of all processes of a distributed training.
+"""Normalization whose batch is that of all processes of a distributed training.
 
-PyTorch's ``SyncBatchNorm`` takes CUDA tensors alone and knows no switchable normalisation. The layers here give on any
-device, and for both kinds, what one process with all the items would give: values, gradients and running statistics.
+PyTorch's ``SyncBatchNorm`` takes CUDA tensors only and has no switchable normalization. The layers here give, on any
+device and for both kinds, the values, gradients and running statistics of one process with all items.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def process_count() -> int:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum of a tensor over all processes; what each of them does with it flows back to all."""
+    """Sum of a tensor over all processes; its gradient is the sum of those of all processes."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class _SumOverProcesses(torch.autograd.Function):
 def batch_moments_of_all(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean and biased variance (C,) over the items of all processes, and the number of these items.
 
-    The variance is, as in :mod:`scripts.networks.switchable_norm`, a sum of terms that are not negative.
+    The variance is, as in `scripts.networks.switchable_norm`, a sum of terms that are not negative.
 
     Args:
         mean: means of each item and channel in this process, shape (N, C); N may differ between processes.
@@ -54,11 +54,11 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values, mean, var
 
 
-class SynchronisedSwitchableNorm2d(SwitchableNorm2d):
-    """:class:`SwitchableNorm2d` that takes its batch statistics, in training, over the items of all processes."""
+class SynchronizedSwitchableNorm2d(SwitchableNorm2d):
+    """`SwitchableNorm2d` that takes its batch statistics, in training, over the items of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x`` (N, num_features, H, W).
+        """Normalize ``x`` (N, num_features, H, W).
 
         Raises:
             ValueError: when the shape is another or the tensor is empty.
@@ -76,14 +76,14 @@ class SynchronisedSwitchableNorm2d(SwitchableNorm2d):
         return y.to(x.dtype)
 
 
-class SynchronisedBatchNorm2d(nn.BatchNorm2d):
+class SynchronizedBatchNorm2d(nn.BatchNorm2d):
     """``torch.nn.BatchNorm2d`` that takes its statistics, in training, over the items of all processes.
 
     The slices of all processes have one size.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x`` (N, num_features, H, W)."""
+        """Normalize ``x`` (N, num_features, H, W)."""
         if not self.training or process_count() == 1:
             return super().forward(x)
         self._check_input_dim(x)
@@ -102,14 +102,14 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(batch_var * pixels / (pixels - 1), momentum)  # type: ignore[union-attr]
 
 
-def with_synchronised_norms(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Let the batch and switchable normalisations of a network take their batch over all processes.
+def with_synchronized_norms(network: nn.Module, enabled: bool = True) -> nn.Module:
+    """Let the batch and switchable normalizations of a network take their batch over all processes.
 
-    Parameters, buffers and their names stay, so that optimisers and checkpoints do not see it.
+    Parameters, buffers and their names are unchanged, so optimizers and checkpoints stay valid.
 
     Args:
-        network: is changed in place.
-        enabled: False leaves it as it is: each process normalises with its own items.
+        network: changed in place.
+        enabled: if False, nothing changes: each process normalizes with its own items.
 
     Returns:
         The network; when it is itself such a layer, the layer that takes its place.
@@ -117,11 +117,11 @@ def with_synchronised_norms(network: nn.Module, enabled: bool = True) -> nn.Modu
     if not enabled:
         return network
     if type(network) is SwitchableNorm2d:
-        return _like(SynchronisedSwitchableNorm2d(network.num_features, network.eps, network.momentum), network)
+        return _like(SynchronizedSwitchableNorm2d(network.num_features, network.eps, network.momentum), network)
     if type(network) is nn.BatchNorm2d and network.affine and network.track_running_stats:
-        return _like(SynchronisedBatchNorm2d(network.num_features, network.eps, network.momentum), network)
+        return _like(SynchronizedBatchNorm2d(network.num_features, network.eps, network.momentum), network)
     for name, child in network.named_children():
-        setattr(network, name, with_synchronised_norms(child))
+        setattr(network, name, with_synchronized_norms(child))
     return network
 
 
