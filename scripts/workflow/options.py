@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from ..io.errors import OptionError
-from ..io.paths import bundle_root
+from ..io.paths import bundle_root, is_installed
 from .command_line import end_with_the_cause, typed_values
 
 TEXT_KEYS = (
@@ -92,6 +92,7 @@ def check_options() -> None:
             raise _not_plain(key, typed)
     for key, value in [*config.items(), *config.get("displayable_configs", {}).items()]:
         check_value(key, value)
+    _check_outputs(config)
     _check_max_epochs(_at(config, "train#trainer#max_epochs"))
     for key in CASES:
         cases = _at(config, key)
@@ -149,8 +150,19 @@ def _check_keys(config: Mapping[str, Any]) -> None:
             )
 
 
+def _check_outputs(config: Mapping[str, Any]) -> None:
+    """Raise OptionError for default folders of outputs, which lie in the bundle's folder, if pip installed that."""
+    for key in ("output_dir", *(("ckpt_dir",) if "train" in config else ())):
+        if is_installed() and config.get(key) in _own_values(key):
+            raise OptionError(f"{key}: expected a folder of yours, as the default lies in the installed package")
+
+
 def _check_text(key: str, value: Any) -> None:
     if value is None or isinstance(value, (dict, os.PathLike)):  # a dict is a component of a config file
+        return
+    if isinstance(value, (list, tuple)) and key == "image":  # several series
+        for path in value:
+            _check_text(key, path)
         return
     if not isinstance(value, str):
         raise OptionError(f"{key}: expected a path or a name, got {value!r}; write it as \"'{value}'\" or as ./{value}")

@@ -23,7 +23,7 @@ from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
 from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
-from ..io.origin import is_other, origin
+from ..io.origin import is_other, origin, sha256
 
 COLUMNS = ("case", "lesion_volume_ml", "lesion_slices", "largest_component_ml", "components", "warnings")
 IMAGES = {
@@ -65,9 +65,10 @@ class ResultWriter:
 
     For every case: ``<output_dir>/<case>/<case>_lesion.nii.gz`` (uint8), ``_probability.nii.gz`` (float32) and, where
     the network makes one, ``_pseudo_dwi.nii.gz`` (float32), on the grid of the case, and ``_result.json``: the case's
-    row of the table, the path of its series and the SHA-256 of that file. The last is the commit marker: a case without
-    it is not complete. ``<output_dir>/cases.csv`` has a row for every complete case in the folder, of this run or of an
-    earlier one. A row goes before its mask is replaced and comes back after, so that none is older than its mask.
+    row of the table, the path of its series and the SHA-256 of that file, and the settings. The last is the commit
+    marker: a case without it is not complete. ``<output_dir>/cases.csv`` has a row for every complete case in the
+    folder, of this run or of an earlier one. A row goes before its mask is replaced and comes back after, so that none
+    is older than its mask.
 
     Files are replaced one by one, and only these. Before anything is computed the handler refuses, for the cases that
     the data loader's dataset lists: two cases of one name; an output that would cover an input; results of another
@@ -80,6 +81,8 @@ class ResultWriter:
         output_dir: folder of the results.
         inputs: files besides those of the cases that no output may cover, such as weights and datalist.
         overwrite: whether results of another series are replaced.
+        settings: what the results depend on besides the series, such as the weights; a record holds it, see
+            :meth:`is_done`.
 
     Raises:
         DatasetError: something is refused; all of it is listed.
@@ -90,8 +93,10 @@ class ResultWriter:
         output_dir: str | os.PathLike[str],
         inputs: Sequence[str | os.PathLike[str]] = (),
         overwrite: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ):
         self.output_dir = Path(output_dir)
+        self.settings = settings
         self.inputs = list(inputs)
         self.overwrite = overwrite
         self.series: dict[str, str] = {}
@@ -124,6 +129,17 @@ class ResultWriter:
             raise DatasetError(problems)
         inputs = [case[key] for case in cases for key in FILE_KEYS if isinstance(case.get(key), (str, os.PathLike))]
         refuse_covering([path for name in names for path in self._outputs(name)], [*inputs, *self.inputs])
+
+    def is_done(self, case: str) -> bool:
+        """Whether the results of a case are complete and of the same series and settings, as its record says."""
+        record, series = read_record(self._record(case)), self.series.get(case)
+        if not record or series is None or record.get("settings") != self.settings:
+            return False
+        return os.path.isfile(series) and (record["series"] or {}).get("sha256") == sha256(series)
+
+    def row(self, case: str) -> dict[str, Any]:
+        """The row of a complete case."""
+        return read_record(self._record(case))["row"]
 
     def _outputs(self, case: str) -> list[Path]:
         folder = self.output_dir / case
@@ -163,7 +179,8 @@ class ResultWriter:
         with files_together(record.parent, last=record.name) as complete:
             for name, image in images.items():
                 write_nifti(complete / f"{case}_{name}.nii.gz", image, affine, description=IMAGES[name])
-            write_json(complete / record.name, {"row": row, "series": None if series is None else origin(series)})
+            content = {"row": row, "series": None if series is None else origin(series), "settings": self.settings}
+            write_json(complete / record.name, content)
             if record.exists():
                 record.unlink()
                 self._write_table()

@@ -35,7 +35,7 @@ def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
     for stray in (
         "README.md",
         "data/case_1.nii",
-        "bundle/demo.py",
+        "bundle/panel.py",
         "scripts/__pycache__/a.pyc",
         "models/.model.pt.tmp",
     ):

@@ -18,9 +18,9 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from scripts.cli import main
 from scripts.io.case import load_case
-from scripts.perfusion.__main__ import main
-from scripts.workflow.case_dataset import CLEAR_ERRORS
+from scripts.io.errors import CLEAR_ERRORS
 from tests.perfusion.test_gate import Examination, phantom
 
 T = TypeVar("T")
@@ -134,12 +134,10 @@ class Base:
 
 
 def command(series: Path, out: Path, *options: str) -> tuple[dict[str, Any] | None, str]:
-    """The summary that `python -m scripts.perfusion` writes, or None and the line that it ends with."""
+    """The summary that `ctp-stroke maps` writes, or None and the line that it ends with."""
     error = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
-        try:
-            main([str(series), "--out", str(out), "--overwrite", *options])
-        except SystemExit:
+        if main(["maps", str(series), "--out", str(out), "--overwrite", *options]):
             return None, error.getvalue().split("error: ", 1)[-1]
     return json.loads((out / "summary.json").read_text(encoding="utf-8")), ""
 
