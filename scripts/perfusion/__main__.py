@@ -22,7 +22,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("series", type=Path, help="4D NIfTI (H, W, D, T) in HU")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of another series in the folder")
-    parser.add_argument("--dt_s", help="time between frames in s, or a text file with the time of every frame")
+    parser.add_argument("--dt_s", help="time between frames in s")
+    parser.add_argument("--times", type=Path, help="file with the time of every frame in s: text, JSON or BIDS sidecar")
     parser.add_argument("--aif", help="arterial curve (text file, HU), mask (NIfTI) or voxel (i,j,k); default: found")
     parser.add_argument("--brain", type=Path, help="brain mask (NIfTI); default: found")
     parser.add_argument(

@@ -20,11 +20,12 @@ from ..io.atomic_folder import files_together
 from ..io.case import load_case
 from ..io.covering import refuse_covering
 from ..io.errors import CaseError
+from ..io.frame_times import FrameTimes
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
 from .arterial_input import AifSource
-from .inputs import Grid, arterial_source, frame_times, is_file, mask_on_grid
+from .inputs import Grid, arterial_source, is_file, mask_on_grid, stated_times
 from .intervals import MapErrors
 from .maps import PerfusionVolumes, perfusion_maps
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
@@ -58,6 +59,7 @@ class _Found(NamedTuple):
     """What the command found in a series."""
 
     case: str
+    frame_times: FrameTimes
     frame: CanonicalFrame
     """What brings the maps, in RAS, back to the order of the series."""
     maps: PerfusionVolumes
@@ -78,7 +80,8 @@ def run(options: argparse.Namespace) -> None:
     """
     thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
     with tqdm(total=3, desc="reading", unit="step", leave=False) as steps:
-        loaded = load_case({"image": options.series, "orientation": options.orientation})
+        times = stated_times(options.dt_s, options.times)
+        loaded = load_case({"image": options.series, "orientation": options.orientation}, times)
         refuse_covering([options.out / name for name in _outputs(loaded["case"])], _inputs(options))
         _refuse_other_results(options, loaded["case"])
         frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
@@ -96,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
         reading, core, delayed = read_maps(
             maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds, errors
         )
-        found = _Found(loaded["case"], frame, maps, deviations, reading, core, delayed, warnings)
+        found = _Found(loaded["case"], loaded["frame_times"], frame, maps, deviations, reading, core, delayed, warnings)
         _next(steps, "writing")
         _write(options, found, loaded["affine"], math.prod(spacing_mm) / 1000, thresholds)
     words = [*volume_lines(reading, thresholds), *flag_lines(reading)]
@@ -123,7 +126,7 @@ def _outputs(case: str) -> list[str]:
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
-    given = [options.series, options.brain, options.aif, options.dt_s]
+    given = [options.series, options.brain, options.aif, options.dt_s, options.times]
     return [Path(path) for path in given if path is not None and is_file(path)]
 
 
@@ -150,7 +153,9 @@ def _maps(
     """The maps of a loaded case in RAS, and what its quality control warns of."""
     stored = loaded.pop("image")
     grid = Grid(stored.shape[:3], loaded["affine"])
-    times_s = frame_times(options.dt_s, loaded["dt_s"], options.series)
+    if loaded["frame_times"] is None:
+        raise ValueError(f"--dt_s: expected the time between frames in s, as the header of '{options.series}' has none")
+    times_s = loaded["frame_times"].value
     aif = None if options.aif is None else _canonical_source(arterial_source(options.aif, grid), grid, frame)
     brain = None if options.brain is None else _canonical(mask_on_grid(options.brain, "brain", grid), frame)
     series = torch.from_numpy(frame.to_canonical_in_place(stored)).permute(3, 0, 1, 2)
@@ -220,6 +225,7 @@ def _write(
             "case": case,
             "series": origin(options.series),
             "orientation": options.orientation,
+            "frame_times": found.frame_times.as_json(),
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
             "brain_ml": round(float(maps.brain.sum()) * voxel_ml, 3),

@@ -21,20 +21,24 @@ class Grid(NamedTuple):
     affine: NDArray[np.float64]
 
 
-def frame_times(text: str | None, header_dt_s: float | None, series: Path) -> float | list[float]:
-    """Time between frames, or of every frame, in s, from the option or the header."""
-    if text is None:
-        if header_dt_s is None:
-            raise ValueError(f"--dt_s: expected the time between frames in s, as the header of '{series}' has none")
-        return header_dt_s
+def stated_times(dt_s: str | None, times: Path | None) -> float | Path | None:
+    """What the options say of the frame times: the time between frames in s, a file with that of every frame, or None.
+
+    Raises:
+        ValueError: the options are both given, or ``dt_s`` is neither a number nor a file.
+    """
+    if dt_s is None:
+        return times
+    if times is not None:
+        raise ValueError("--times: expected no --dt_s next to it, got both")
     try:
-        return float(text)
+        return float(dt_s)
     except ValueError:
-        if not is_file(text):
-            raise ValueError(
-                f"--dt_s: expected a number of s or a file with the time of every frame, got {text!r}"
-            ) from None
-        return _numbers(text, "--dt_s").tolist()
+        if is_file(dt_s):
+            return Path(dt_s)
+        raise ValueError(
+            f"--dt_s: expected a number of s or a file with the time of every frame, got {dt_s!r}"
+        ) from None
 
 
 def arterial_source(text: str, grid: Grid) -> AifSource:
