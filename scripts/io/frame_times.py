@@ -40,7 +40,7 @@ _ROUND_S = 0.05
 
 TIMES_CONFLICT = Check(
     "times_conflict",
-    "largest difference of the frame times that are used from those of another source (option, datalist, sidecar, "
+    "largest difference of the frame times that are used from those of another source (option, case, sidecar, "
     "header), over the usual time between frames",
     "intervals",
     "a choice: half a frame; a header with the mean of uneven times differs by more",
@@ -61,7 +61,7 @@ class FrameTimes(NamedTuple):
     """The times of the frames of a series, and who states them."""
 
     source: str
-    """``option``, ``datalist``, ``sidecar`` or ``header``."""
+    """``option``, ``case`` (of a datalist or a request), ``sidecar`` or ``header``."""
     dt_s: float
     """The usual (median) time between frames, s."""
     times_s: tuple[float, ...] | None = None
@@ -113,7 +113,7 @@ def find_frame_times(
 def check_stated_times(case: Mapping[str, Any], n_frames: int, *, name: str) -> None:
     """Check the `times` or `dt_s` of a case; errors are those of `find_frame_times`."""
     if (stated := _of_case(case, name)) is not None:
-        _frame_times("datalist", *stated, n_frames, name, case["image"])
+        _frame_times("case", *stated, n_frames, name, case["image"])
 
 
 def sidecar_path(series: str | os.PathLike[str]) -> Path:
@@ -149,7 +149,7 @@ def _sources(
     if option is not None:
         yield "option", INTERVAL_KEY if isinstance(option, Real) else TIMES_KEY, option
     if (stated := _of_case(case, str(case.get("case", "?")))) is not None:
-        yield "datalist", *stated
+        yield "case", *stated
     sidecar = sidecar_path(case["image"])
     if _is_file(sidecar) and _is_timed(sidecar):
         yield "sidecar", TIMES_KEY, sidecar

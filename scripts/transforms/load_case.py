@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..io.case import FILE_KEYS, load_case
+from ..io.case import FILE_KEYS, MAP_KEYS, load_case
 from ..io.companions import with_companions
 from ..io.errors import CaseError
 from ..io.frame_times import FrameTimes, Stated
@@ -30,6 +30,8 @@ class LoadCased(MapTransform):
             whose headers do not either; None refuses these.
         times: frame times of every case, whatever it, its sidecar and its header state, see
             :func:`scripts.io.load_case`.
+        use_given_maps: whether the perfusion maps that a case brings are loaded; otherwise they are as if absent. The
+            entry ``use_given_maps`` of a case takes precedence.
 
     The output holds ``image`` as (T, H, W, D) in HU, and each of ``cbf``, ``cbv``, ``mtt``, ``tmax``, ``dwi`` and
     ``label`` that the case names as (1, H, W, D), all float32 with the affine of their file; ``case``, its name;
@@ -43,17 +45,25 @@ class LoadCased(MapTransform):
     """
 
     def __init__(
-        self, required: Sequence[str] = (), orientation: str | None = None, times: Stated | None = None
+        self,
+        required: Sequence[str] = (),
+        orientation: str | None = None,
+        times: Stated | None = None,
+        use_given_maps: bool = True,
     ) -> None:
         super().__init__(FILE_KEYS, allow_missing_keys=True)
         self.required = tuple(required)
         self.orientation = None if orientation is None else orientation_codes(orientation)
         self.times = times
+        self.use_given_maps = use_given_maps
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with the images in the place of their paths."""
         output = dict(data)
         case = with_companions({str(key): value for key, value in data.items()})
+        if not case.get("use_given_maps", self.use_given_maps):
+            case = {key: value for key, value in case.items() if key not in MAP_KEYS}
+            output = {key: value for key, value in output.items() if key not in MAP_KEYS}
         if self.orientation is not None:
             case = {"orientation": self.orientation, **case}
         loaded = load_case(case, self.times)

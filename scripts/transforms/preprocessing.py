@@ -58,6 +58,7 @@ class CasePreprocessing(Compose):
             ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
         dt_s: time between frames in s of every case, whatever it, its sidecar and its header state; None takes theirs.
         times: path of a file with the time of every frame in s, or these times; in the place of ``dt_s``.
+        use_given_maps: whether the perfusion maps that a case brings are used, otherwise all are computed.
         orientation: where the voxel axes point to, such as ``"RAS"``, for files whose headers do not tell.
 
     The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
@@ -78,6 +79,7 @@ class CasePreprocessing(Compose):
         dt_s: float | None = None,
         orientation: str | None = None,
         times: Stated | None = None,
+        use_given_maps: bool = True,
     ):
         known = (*CHANNELS, "dwi")
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
@@ -94,7 +96,12 @@ class CasePreprocessing(Compose):
         oriented = list(dict.fromkeys([*geometry_keys, "image", *(key for key in channels if key != "mip"), *maps]))
         super().__init__(
             [
-                LoadCased(["dwi"] if "dwi" in channels else [], orientation, dt_s if times is None else times),
+                LoadCased(
+                    ["dwi"] if "dwi" in channels else [],
+                    orientation,
+                    dt_s if times is None else times,
+                    use_given_maps,
+                ),
                 Orientationd(oriented, axcodes="RAS", labels=None, allow_missing_keys=True),
                 *computed,
                 *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),

@@ -67,12 +67,12 @@ def test_the_order_is_option_datalist_sidecar_header(series: Path) -> None:
     sidecar(series, FrameTimesStart=TWO_PHASES)
     assert found(case)[0].source == "sidecar"
     times, warnings = found({**case, "times": list(np.arange(45) * 2.0)})
-    assert times == FrameTimes("datalist", 2.0)  # even times are an interval
-    assert "of the datalist (used) and of the sidecar" in "".join(of_times(warnings))
+    assert times == FrameTimes("case", 2.0)  # even times are an interval
+    assert "of the case (used) and of the sidecar" in "".join(of_times(warnings))
     times, warnings = found({**case, "dt_s": 2.0}, times=1.7)
     assert times == FrameTimes("option", 1.7)
-    named = [part for part in ("datalist", "sidecar", "header") if f"and of the {part}" in "".join(of_times(warnings))]
-    assert named == ["datalist", "sidecar", "header"]
+    named = [part for part in ("case", "sidecar", "header") if f"and of the {part}" in "".join(of_times(warnings))]
+    assert named == ["case", "sidecar", "header"]
 
 
 def test_sources_that_agree_are_not_warned_of(tmp_path: Path) -> None:

@@ -170,3 +170,13 @@ def test_two_phases_show_what_even_frames_do(tmp_path):
     errors = {name: np.abs(images[name] - images["even"]).mean(axis=(1, 2, 3)) for name in ("header", "sidecar")}
     for channels in (slice(0, 6), [6], [8], [9]):  # frames, CBF, MTT, Tmax
         assert errors["sidecar"][channels].mean() < 0.5 * errors["header"][channels].mean()
+
+
+def test_given_maps_can_be_left_out(write_case):
+    case = write_case()
+    computed = CasePreprocessing(size=64, use_given_maps=False)(case)
+    alone = CasePreprocessing(size=64)({"image": case["image"], "case": "case_1"})
+    assert torch.equal(computed["image"], alone["image"])
+    given = CasePreprocessing(size=64, use_given_maps=False)({**case, "use_given_maps": True})
+    assert torch.equal(given["image"], CasePreprocessing(size=64)(case)["image"])
+    assert not torch.equal(given["image"], computed["image"])

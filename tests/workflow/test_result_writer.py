@@ -249,7 +249,7 @@ def test_formulas_in_a_table_are_texts(tmp_path):
     assert (row["case"], row["warnings"]) == ("'=cmd", "'@SUM(A1)")
 
 
-@pytest.mark.parametrize("source", ["header", "sidecar", "datalist", "option"])
+@pytest.mark.parametrize("source", ["header", "sidecar", "case", "option"])
 def test_the_record_has_the_frame_times_that_were_used(source, workflow, write_case, tmp_path):
     """All four doors of times, through the config, with the maps computed by them."""
     case = write_case("ctp", shape=(32, 32, 3), maps=False)
@@ -258,7 +258,7 @@ def test_the_record_has_the_frame_times_that_were_used(source, workflow, write_c
     overrides = {}
     if source == "sidecar":
         (tmp_path / "ctp" / "image.json").write_text(json.dumps({"FrameTimesStart": times_s}))
-    elif source == "datalist":
+    elif source == "case":
         case["times"] = times_s
     elif source == "option":
         overrides["times"] = str(tmp_path / "times.txt")
