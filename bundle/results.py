@@ -97,6 +97,7 @@ def network_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
         dataset_dir=str(args.dataset_dir),
         output_dir=str(args.eval_dir),
         ckpt_path=str(args.ckpt_path),
+        use_given_maps=True,  # those that the thresholds are applied to
     )
     return read_rows(args.eval_dir / "metrics.csv")
 

@@ -79,7 +79,7 @@ def test_the_run_id_trains_too(dataset_dir, tmp_path):
         [*command.split(), "--ckpt_dir", str(tmp_path / "m"), "--output_dir", str(tmp_path), *OVERRIDES],
         ROOT,
     )
-    assert (tmp_path / "m" / "last.pt").exists()
+    assert (tmp_path / "m" / "checkpoint_last.pt").exists()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from .rows import Row
 
 TRAIN, TEST, HELD_OUT = "train", "test", "held_out"
 """The steps of a job: the training, and the evaluations of the sections testing and, for folds, validation."""
-MODEL, LAST = "model.pt", "last.pt"
+MODEL, LAST = "model.pt", "checkpoint_last.pt"
 DESCRIPTION = "description"
 """The key of an overlay that changes nothing."""
 
@@ -132,7 +132,7 @@ def _job_of(row: Row, setting: Setting, data: str) -> Job:
     configs = _configs("evaluate", row, setting)
     content = _merged(configs)
     for step, section in [(TEST, SECTIONS[2]), (HELD_OUT, SECTIONS[1])][: 1 + setting.held_out]:
-        settings = {**places, "section": section, "ckpt_path": str(folder / TRAIN / MODEL)}
+        settings = {**places, "section": section, "use_given_maps": True, "ckpt_path": str(folder / TRAIN / MODEL)}
         settings["output_dir"] = str(folder / step)
         digest = digest_of([digest, content, section])
         steps.append(Step(step, configs, settings, content, digest))
@@ -183,7 +183,7 @@ def ensemble_job(row: Row, folds: Sequence[Job], setting: Setting) -> Job:
     ]
     digest = digest_of([[fold.steps[-1].digest for fold in folds], "mean of the probabilities"])
     folder = _folder(setting.out, f"{row.key}_ensemble", digest)
-    overlay |= {key: test.settings[key] for key in ("dataset_dir", "datalist", "section")}
+    overlay |= {key: test.settings[key] for key in ("dataset_dir", "datalist", "section", "use_given_maps")}
     overlay["output_dir"] = str(folder / TEST)
     return Job(f"{row.key}_ensemble", row.table, folder, (Step(TEST, test.configs, overlay, content, digest),))
 

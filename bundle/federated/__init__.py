@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         for site in SITES:
             output = runs / name / site.name
             where = {"dataset_dir": str(data / site.name), "ckpt_path": str(weights), "output_dir": str(output)}
-            run_workflow("evaluate", **where, **shared)
+            run_workflow("evaluate", **where, **shared, use_given_maps=True)
             rows[name, site.name] = read_rows(output / "metrics.csv")
     comparison = Comparison(
         rows=rows,
@@ -114,7 +114,7 @@ def train_apart(args: argparse.Namespace, initial: Path, **overrides: Any) -> di
             status = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False)
         if status.returncode != 0:
             raise OSError(f"the training of '{name}' ended with {status.returncode}: see {log}")
-        return Path(own["ckpt_dir"]) / "last.pt"
+        return Path(own["ckpt_dir"]) / "checkpoint_last.pt"
 
     with ThreadPoolExecutor(args.jobs) as threads:
         return dict(zip(places, threads.map(train, places), strict=True))

@@ -45,13 +45,15 @@ Debug = Annotated[
 ]
 Interval = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="time between frames; default: from the header.", show_default=False),
+    typer.Option(
+        metavar="SECONDS", help="time between frames; default: from the sidecar or the header.", show_default=False
+    ),
 ]
 Times = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="text file with the time of every frame in s, separated by spaces, commas or lines.",
+        help="file with the time of every frame in s: text, JSON or BIDS sidecar; default: the sidecar, if any.",
         show_default=False,
         exists=True,
         dir_okay=False,

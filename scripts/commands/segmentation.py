@@ -16,17 +16,20 @@ from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 from tqdm import tqdm
 
+from ..io.case import MAP_KEYS
 from ..io.errors import DatasetError, root_error
+from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, sidecar_path
 from ..io.origin import sha256
 from ..io.paths import bundle_root
 from ..perfusion.command import MapsRequest, is_complete, write_maps
 from ..report.lesion_panel import describe, draw_case
+from ..workflow.case_dataset import failure_line
 from ..workflow.case_evaluator import CaseEvaluator
 from ..workflow.result_writer import ResultWriter
 
 Case = Mapping[str, Any]
-_NO_EFFECT = ("image", "section", "output_dir", "overwrite", "device", "num_workers", "ckpt_path")
-_FILES = ("times",)
+_OPTIONS = ("amp", "mirror", "min_lesion_ml", "dt_s", "times", "use_given_maps")
+"""Options that change the results, besides the weights and what a case has itself."""
 
 
 class Segmentation:
@@ -69,25 +72,27 @@ class Segmentation:
             parser.get_parsed_content("run#0")  # the check of the options
             dataset = parser.get_parsed_content("dataset")
             writer = _one(parser.get_parsed_content("handlers"), ResultWriter)
-            writer.settings = self._settings(parser.get_parsed_content("ckpt_path"))
             self.cases = list(dataset.data)
+            writer.settings = self._settings(parser.get_parsed_content("ckpt_path"))
             writer.check(self.cases)
             left = [case for case in self.cases if self.overwrite or not writer.is_done(case["case"])]
             for case in self.cases:
                 if case not in left:
-                    self._report(case, writer, complete=True)
-            if not left:
-                return []
-            dataset.set_data(left)
-            evaluator: CaseEvaluator = parser.get_parsed_content("evaluator")
-            with tqdm(total=len(left), unit="case", leave=False, disable=None) as bar, _failures_shown():
-                self._attach(evaluator, writer, left, bar)
-                try:
-                    self.workflow.run()
-                except RuntimeError as error:
-                    if not evaluator.failures or not isinstance(root_error(error), DatasetError):
-                        raise
-        return [case["case"] for case in left if case["case"] not in self.complete]
+                    self._report_complete(case, writer)
+            if left:
+                dataset.set_data(left)
+                self._segment(left, writer)
+        return [case["case"] for case in self.cases if case["case"] not in self.complete]
+
+    def _segment(self, left: list[Case], writer: ResultWriter) -> None:
+        evaluator: CaseEvaluator = self.workflow.parser.get_parsed_content("evaluator")
+        with tqdm(total=len(left), unit="case", leave=False, disable=None) as bar, _failures_shown():
+            self._attach(evaluator, writer, left, bar)
+            try:
+                self.workflow.run()
+            except RuntimeError as error:
+                if not evaluator.failures or not isinstance(root_error(error), DatasetError):
+                    raise
 
     def _attach(self, evaluator: CaseEvaluator, writer: ResultWriter, left: list[Case], bar: tqdm) -> None:
         by_name = {case["case"]: case for case in left}
@@ -103,6 +108,12 @@ class Segmentation:
         evaluator.add_event_handler(Events.GET_BATCH_STARTED, started)
         evaluator.add_event_handler(IterationEvents.MODEL_COMPLETED, written)  # after the writer's
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: bar.update())
+
+    def _report_complete(self, case: Case, writer: ResultWriter) -> None:
+        try:
+            self._report(case, writer, complete=True)
+        except Exception as error:  # whatever it is, the other cases are not to blame
+            tqdm.write(f"error: {failure_line(case['case'], error)}", file=sys.stderr)
 
     def _report(self, case: Case, writer: ResultWriter, complete: bool = False) -> None:
         """Say what was found in a case, after what is made of it besides its mask; a complete case may have that."""
@@ -125,20 +136,31 @@ class Segmentation:
 
     def _write_maps(self, case: Case, folder: Path) -> list[str]:
         given = {key: self.options[key] for key in ("dt_s", "times") if key in self.options}
-        orientation = case.get("orientation")
-        request = MapsRequest(
-            Path(case["image"]), folder, case=case["case"], orientation=orientation, overwrite=self.overwrite, **given
-        )
-        return write_maps(request)
+        return write_maps(MapsRequest(Path(case["image"]), folder, case=case, overwrite=self.overwrite, **given))
 
-    def _settings(self, ckpt_path: Any) -> dict[str, Any]:
-        """What the results depend on besides the series; `--device` is left out, which changes rounding alone."""
+    def _settings(self, ckpt_path: Any) -> dict[str, dict[str, Any]]:
+        """What the results of each case depend on besides its series, files by their SHA-256.
+
+        The device is left out, as it changes rounding alone.
+        """
         metadata = json.loads(Path(bundle_root(), "configs", "metadata.json").read_text(encoding="utf-8"))
-        values = {key: value for key, value in sorted(self.options.items()) if key not in _NO_EFFECT}
-        for key in _FILES:
-            if key in values:
-                values[key] = sha256(values[key])
-        return {"version": metadata["version"], "weights_sha256": sha256(ckpt_path), **values}
+        same = {"version": metadata["version"], "weights": sha256(ckpt_path)} | {
+            key: _content(value) for key, value in self.options.items() if key in _OPTIONS
+        }
+        return {case["case"]: same | self._of_case(case) for case in self.cases}
+
+    def _of_case(self, case: Case) -> dict[str, Any]:
+        maps = MAP_KEYS if self.options.get("use_given_maps") else ()
+        entries = {key: case[key] for key in ("orientation", TIMES_KEY, INTERVAL_KEY, *maps) if key in case}
+        sidecar = sidecar_path(case["image"])
+        return {"case": {key: _content(value) for key, value in entries.items()}} | (
+            {"sidecar": sha256(sidecar)} if sidecar.is_file() else {}
+        )
+
+
+def _content(value: Any) -> Any:
+    """The SHA-256 of a file; any other value as it is."""
+    return sha256(value) if isinstance(value, (str, os.PathLike)) and os.path.isfile(value) else value
 
 
 def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
@@ -149,7 +171,7 @@ def _workflow(overrides: Mapping[str, Any]) -> ConfigWorkflow:
     workflow = ConfigWorkflow(config_file=config_file, workflow_type="infer", logging_file=False, **overrides)
     handlers = workflow.parser["handlers"]
     for handler in handlers:
-        if handler["_target_"] == "ignite.handlers.ProgressBar":
+        if isinstance(handler, dict) and handler["_target_"] == "ignite.handlers.ProgressBar":
             handler["_disabled_"] = True
     workflow.initialize()
     return workflow

@@ -11,11 +11,12 @@ from typing import Any
 from .atomic import write_json
 from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
 from .errors import CaseError, DatasetError
+from .frame_times import INTERVAL_KEY, TIMES_KEY
 from .gate import orientation_codes
 from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
-ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold", "orientation")
+ENTRY_KEYS = (*FILE_KEYS, TIMES_KEY, INTERVAL_KEY, "case", "subject", "fold", "orientation")
 
 
 def load_datalist(
@@ -108,8 +109,8 @@ def _parse_entry(entry: Any, root: Path) -> dict[str, Any]:
         got = f"the keys {sorted(entry)}" if isinstance(entry, dict) else repr(entry)
         raise ValueError(f"expected a case with the key '{SERIES_KEY}', got {got}")
     case = {key: entry[key] for key in ENTRY_KEYS if entry.get(key) is not None}
-    for key in FILE_KEYS:
-        if key in case:
+    for key in (*FILE_KEYS, TIMES_KEY):
+        if key in case and not (key == TIMES_KEY and isinstance(case[key], list)):
             case[key] = _inside(case[key], key, root)
     for key in ("case", "subject"):
         if not isinstance(case.get(key, ""), (str, int)):

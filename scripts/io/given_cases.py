@@ -8,11 +8,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-
 from .case import SERIES_KEY
 from .datalist import SECTIONS, load_datalist, name_cases
-from .errors import DatasetError
+from .errors import CaseError, DatasetError
+from .nifti import open_nifti
 
 _ENDINGS = (".nii", ".nii.gz")
 
@@ -59,8 +58,8 @@ def _series_in(folder: Path) -> Iterator[Path]:
         if hidden or not file.name.lower().endswith(_ENDINGS) or not file.is_file():
             continue
         try:
-            four = len(nib.load(file).shape) > 3
-        except Exception:  # whatever a damaged file raises; loading the case says what is wrong
+            four = len(open_nifti(file, case=file.name, key=SERIES_KEY).shape) > 3
+        except (CaseError, OSError):  # loading the case says what is wrong
             four = True
         if four:
             yield file

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,13 @@ from ..io.atomic_folder import files_together
 from ..io.case import load_case
 from ..io.covering import refuse_covering
 from ..io.errors import CaseError
+from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, FrameTimes
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
 from .arterial_input import AifSource
 from .filtered_curves import DEFAULT_SMOOTHING_MM
-from .inputs import Grid, arterial_source, frame_times, is_file, mask_on_grid
+from .inputs import Grid, arterial_source, is_file, mask_on_grid
 from .intervals import MapErrors
 from .maps import Method, PerfusionVolumes, perfusion_maps
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
@@ -63,12 +65,12 @@ class MapsRequest:
     """4D NIfTI file in HU."""
     out: Path
     """Folder of the results."""
-    case: str | None = None
-    """Name of the case; None takes the file's."""
+    case: Mapping[str, Any] = field(default_factory=dict)
+    """Its name, orientation and frame times, as a datalist has them."""
     dt_s: float | None = None
-    """Time between frames; None takes the header's."""
+    """Time between frames."""
     times: Path | None = None
-    """Text file with the time of every frame in s."""
+    """File with the time of every frame in s; without either, see :mod:`scripts.io.frame_times`."""
     orientation: str | None = None
     """Directions of the voxel axes, such as "LPS", where the header does not tell."""
     aif: str | None = None
@@ -88,6 +90,7 @@ class _Found(NamedTuple):
     """What the command found in a series."""
 
     case: str
+    frame_times: FrameTimes
     frame: CanonicalFrame
     """What brings the maps, in RAS, back to the order of the series."""
     maps: PerfusionVolumes
@@ -111,7 +114,7 @@ def write_maps(options: MapsRequest) -> list[str]:
     """
     thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
     with tqdm(total=3, desc="reading", unit="step", leave=False, disable=None) as steps:
-        loaded = load_case({"image": options.series, "case": options.case, "orientation": options.orientation})
+        loaded = load_case(_case(options), options.dt_s if options.times is None else options.times)
         refuse_covering([options.out / name for name in _outputs(loaded["case"])], _inputs(options))
         _refuse_other_results(options, loaded["case"])
         frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
@@ -129,7 +132,7 @@ def write_maps(options: MapsRequest) -> list[str]:
         reading, core, delayed = read_maps(
             maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds, errors
         )
-        found = _Found(loaded["case"], frame, maps, deviations, reading, core, delayed, warnings)
+        found = _Found(loaded["case"], loaded["frame_times"], frame, maps, deviations, reading, core, delayed, warnings)
         _next(steps, "writing")
         _write(options, found, loaded["affine"], math.prod(spacing_mm) / 1000, thresholds)
     words = [*volume_lines(reading, thresholds), *flag_lines(reading)]
@@ -138,6 +141,15 @@ def write_maps(options: MapsRequest) -> list[str]:
         *(f"{found.case}: caution: {caution}" for caution in reading.cautions),
         *(f"{found.case}: warning: {warning}" for warning in warnings),
     ]
+
+
+def _case(options: MapsRequest) -> dict[str, Any]:
+    """The series as a case, without the maps that it may bring."""
+    if options.dt_s is not None and options.times is not None:
+        raise ValueError("--times: expected no --dt-s next to it, got both")
+    keys = ("case", "orientation", TIMES_KEY, INTERVAL_KEY)
+    case = {key: options.case[key] for key in keys if key in options.case} | {"image": options.series}
+    return case if options.orientation is None else case | {"orientation": options.orientation}
 
 
 def is_complete(folder: Path) -> bool:
@@ -188,7 +200,9 @@ def _maps(
     """The maps of a loaded case in RAS, and what its quality control warns of."""
     stored = loaded.pop("image")
     grid = Grid(stored.shape[:3], loaded["affine"])
-    times_s = frame_times(options.dt_s, options.times, loaded["dt_s"], options.series)
+    if loaded["frame_times"] is None:
+        raise ValueError(f"--dt-s: expected the time between frames in s, as the header of '{options.series}' has none")
+    times_s = loaded["frame_times"].value
     aif = None if options.aif is None else _canonical_source(arterial_source(options.aif, grid), grid, frame)
     brain = None if options.brain is None else _canonical(mask_on_grid(options.brain, "brain", grid), frame)
     series = torch.from_numpy(frame.to_canonical_in_place(stored)).permute(3, 0, 1, 2)
@@ -258,6 +272,7 @@ def _write(
             "case": case,
             "series": origin(options.series),
             "orientation": options.orientation,
+            "frame_times": found.frame_times.as_json(),
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
             "brain_ml": round(float(maps.brain.sum()) * voxel_ml, 3),

@@ -1,4 +1,4 @@
-"""What the command's options name: frame times, arterial input, masks."""
+"""What the command's options name: arterial input, masks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,6 @@ class Grid(NamedTuple):
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
-
-
-def frame_times(dt_s: float | None, times: Path | None, header_dt_s: float | None, series: Path) -> float | list[float]:
-    """Time between frames, or of every frame, in s, from the options or the header."""
-    if times is not None:
-        return _numbers(str(times), "--times").tolist()
-    if dt_s is not None:
-        return dt_s
-    if header_dt_s is None:
-        raise ValueError(f"--dt-s: expected the time between frames in s, as the header of '{series}' has none")
-    return header_dt_s
 
 
 def arterial_source(text: str, grid: Grid) -> AifSource:

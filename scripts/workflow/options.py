@@ -65,7 +65,7 @@ _SHARE = (_is_number(0, 1), "a number in [0, 1]")
 _COUNT = (_is_count(1), "a whole number of at least 1")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronise_norms"), _SWITCH),
+    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronise_norms", "use_given_maps"), _SWITCH),
     **dict.fromkeys(("cache_rate", "computed_maps", "elastic_probability"), _SHARE),
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),
@@ -90,7 +90,8 @@ def check_options() -> None:
     for key, typed in typed_values().items():
         if key in TEXT_KEYS and (typed != str(config.get(key)) or typed[:1] in ("$", "@", "%")):
             raise _not_plain(key, typed)
-    for key, value in [*config.items(), *config.get("displayable_configs", {}).items()]:
+    shown = {key: value for key, value in config.get("displayable_configs", {}).items() if value != ""}  # blank: none
+    for key, value in [*config.items(), *shown.items()]:
         check_value(key, value)
     _check_outputs(config)
     _check_max_epochs(_at(config, "train#trainer#max_epochs"))

@@ -77,10 +77,10 @@ def test_the_same_bytes_whatever_the_times_and_modes(root, tmp_path):
 def test_in_a_repository_what_git_tracks_is_packed(root):
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
     subprocess.run(["git", "-C", str(root), "add", "."], check=True)
-    (root / "models" / "last.pt").write_bytes(b"a training was here")
+    (root / "models" / "checkpoint_last.pt").write_bytes(b"a training was here")
     names = {path.relative_to(root).as_posix() for path in package.shipped_files(root)}
     assert "models/model.pt" in names
-    assert "models/last.pt" not in names
+    assert "models/checkpoint_last.pt" not in names
 
 
 def test_the_manifest_and_the_checksum(root, tmp_path, capsys):

@@ -115,7 +115,7 @@ class Base:
         if not kept.items() <= after.items() or (found is None and after != before):
             return Verdict(LOST, said)
         if found is None:
-            clear = said.count("\n") <= 1 and (str(series) in said or any(option in said for option in options[:1]))
+            clear = said.count("\n") <= 1 and (str(series) in said or any(option in said for option in options))
             return Verdict(ERROR if clear else TRACEBACK, said)
         told = names(found) - names(self.found)
         if told:
@@ -128,7 +128,7 @@ class Base:
             loaded = load_case({"image": series})
         except Exception:
             return False
-        keys = ("dt_s", "warnings")
+        keys = ("frame_times", "warnings")
         same = all(loaded[key] == self.loaded[key] for key in keys)
         return same and all(np.array_equal(loaded[key], self.loaded[key]) for key in ("image", "affine"))
 

@@ -24,13 +24,13 @@ for config in ast.literal_eval(sys.argv[sys.argv.index("--config_file") + 1]):
 out = pathlib.Path(content["output_dir"])
 out.mkdir(parents=True, exist_ok=True)
 with pathlib.Path(__file__).with_name("calls.txt").open("a") as stream:
-    print(content["run_name"] + " resumed" * (out / "last.pt").exists(), content.get("epochs"), file=stream)
+    print(content["run_name"] + " resumed" * (out / "checkpoint_last.pt").exists(), content.get("epochs"), file=stream)
 print("a line of the log")
 time.sleep(content.get("sleep", 0))
 if content.get("fail"):
     sys.exit("the row's own fault")
 if out.name == "train":
-    (out / "last.pt").touch()
+    (out / "checkpoint_last.pt").touch()
     (out / "model.pt").touch()
 else:
     (out / "metrics.csv").write_text(content["metrics"])
