@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import nibabel as nib
@@ -132,6 +134,11 @@ def test_a_bad_case_does_not_stop_the_others_and_what_is_done_is_not_done_again(
     # Another option, or the same bytes no longer, is another result.
     assert segment(series / "a", "--min-lesion-ml", "0") == 0
     assert "complete already" not in capsys.readouterr().out
+    frames = nib.load(series / "a" / "ctp.nii").shape[3]
+    (series / "a" / "ctp.json").write_text(json.dumps({"FrameTimesStart": [1.5 * frame for frame in range(frames)]}))
+    for expected in (False, True):
+        assert segment(series / "a", "--min-lesion-ml", "0") == 0
+        assert ("complete already" in capsys.readouterr().out) == expected
     assert segment(series / "a", "--min-lesion-ml", "0", "--overwrite") == 0
     assert "complete already" not in capsys.readouterr().out
 
@@ -181,7 +188,7 @@ def test_no_default_output_lies_in_an_installed_package(monkeypatch):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A wheel of the tracked files, installed into a folder of its own: its `site-packages`."""
+    """The `bin` of an environment with a wheel of the tracked files, and beside it what this environment has."""
     folder = tmp_path_factory.mktemp("installed")
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, files.split("\0")):
@@ -189,16 +196,22 @@ def installed(tmp_path_factory):
             target = folder / "source" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)
+    venv.create(folder / "venv", with_pip=False)
+    site = next((folder / "venv").glob("lib/python*/site-packages"))
+    (site / "beside.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "wheel", *offline, "-w", folder, folder / "source"], check=True, capture_output=True)
     wheel = next(folder.glob("*.whl"))
-    subprocess.run([*pip, "install", *offline, "--target", folder / "site", wheel], check=True, capture_output=True)
-    return folder / "site"
+    python = folder / "venv" / "bin" / "python"
+    # What this environment has of the package is not to be removed, nor to be taken for installed.
+    options = [*offline, "--ignore-installed"]
+    subprocess.run([*pip, "--python", python, "install", *options, wheel], check=True, capture_output=True)
+    return site
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_what_the_command_needs_and_writes_nothing_there(installed, write_case, tmp_path):
+def test_the_commands_of_the_readme_in_an_empty_folder_of_an_installed_environment(installed, write_case, tmp_path):
     root = installed / "ctp_stroke_lesion_segmentation"
     tracked = subprocess.run(["git", "ls-files", "scripts"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {name for name in tracked.stdout.split() if (ROOT / name).is_file()} == {
@@ -209,30 +222,30 @@ def test_the_wheel_holds_what_the_command_needs_and_writes_nothing_there(install
     before = {path for path in root.rglob("*") if "__pycache__" not in path.parts}
     empty = tmp_path / "empty"
     empty.mkdir()
-    series = write_case(shape=(64, 64, 2))["image"]
-    # A scratch folder is no environment: a `.pth` file would do the same as the path here.
-    script = f"import site, sys; site.addsitedir({str(installed)!r}); sys.argv[0] = 'ctp-stroke'\n" + (
-        "from ctp_stroke_lesion_segmentation.scripts.__main__ import main; sys.exit(main())"
-    )
+    shutil.copy(write_case(shape=(64, 64, 2))["image"], empty / "ctp.nii.gz")  # unpacked: told by its bytes
 
     def run(*words):
+        """Run a program of the environment, without PYTHONPATH."""
+        path = f"{installed.parents[2] / 'bin'}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            [sys.executable, "-P", *words],
-            cwd=empty,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+            words, cwd=empty, env=clean_environment() | {"PATH": path}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        return done
+        return done.stdout
 
-    assert "segment" in run("-c", script, "--help").stdout
-    done = run("-c", script, "segment", series, "--out", "results", "--no-mirror")
-    assert done.stdout.startswith("case_1: predicted lesion ")
-    assert done.stderr == ""
-    words = ["--image", series, "--output_dir", "other", "--mirror", "False"]
-    run("-m", "monai.bundle", "run", "--config_file", str(root / "configs" / "inference.json"), *words)
-    same_bytes(empty / "results", empty / "other", "case_1")
-    assert {path.name for path in empty.iterdir()} == {"results", "other"}
+    readme = re.findall(r"\| `(ctp-stroke [^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {command.split()[1] for command in readme} == {"segment", "maps", "datalist", "phantom", "demo"}
+    printed = {}
+    for command in readme:
+        if "TRAINING" in command:
+            (empty / "data" / "phantom").rename(empty / "TRAINING")
+        small = {"phantom": ["--matrix", "64"], "demo": ["--matrix", "64"]}.get(command.split()[1], [])
+        printed[command] = run(*command.replace("--cases 94", "--cases 4").split(), *small)
+    assert printed["ctp-stroke segment ctp.nii.gz --out results"].startswith("ctp: predicted lesion ")
+    assert "case_4: predicted lesion" in printed["ctp-stroke segment data/phantom --out results"]
+    assert {path.name for path in empty.iterdir()} == {"ctp.nii.gz", "results", "maps", "demo", "data", "TRAINING"}
+
+    config = ["--config_file", str(root / "configs" / "inference.json")]
+    run("python", "-m", "monai.bundle", "run", *config, "--image", "ctp.nii.gz", "--output_dir", "other")
+    same_bytes(empty / "results", empty / "other", "ctp")
     assert {path for path in root.rglob("*") if "__pycache__" not in path.parts} == before
