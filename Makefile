@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: env  ## one synthetic case, its segmentation with the shipped weights, a picture and the volumes
-	$(BIN)/python -m bundle demo --out demo
+	$(BIN)/ctp-stroke demo --out demo
 
 test: env lint  ## everything that CI runs; two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
@@ -29,17 +29,17 @@ lint: env
 	$(BIN)/mypy
 
 data: env  ## the default data set of the configs
-	$(BIN)/python -m scripts.phantom --out data/phantom --cases 94 --seed 0
+	$(BIN)/ctp-stroke phantom --out data/phantom --cases 94 --seed 0
 
 COHORT := data/cohort
 MORE := data/more
 TRAIN := $(BIN)/python -m monai.bundle run training --config_file configs/train.json --amp True --elastic_probability 0
 
 $(COHORT)/datalist.json: | env
-	$(BIN)/python -m scripts.phantom --out $(COHORT) --split 160/12/40 --seed 2018
+	$(BIN)/ctp-stroke phantom --out $(COHORT) --split 160/12/40 --seed 2018
 
 $(MORE)/datalist.json: | env
-	$(BIN)/python -m scripts.phantom --out $(MORE) --split 480/12/0 --seed 2019
+	$(BIN)/ctp-stroke phantom --out $(MORE) --split 480/12/0 --seed 2019
 
 weights: env $(COHORT)/datalist.json $(MORE)/datalist.json  ## models/model.pt, as models/README.md says
 	$(TRAIN) --dataset_dir $(COHORT) --seed 2018 --image_size 128 --epochs 10 --ckpt_dir runs/coarse --output_dir runs/coarse

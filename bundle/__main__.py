@@ -8,11 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import benchmark, demo, experiments, export, federated, nnunet, package, panel, perfusion, results, verify
+from . import benchmark, experiments, export, federated, nnunet, package, panel, perfusion, results, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
     "benchmark": benchmark,
-    "demo": demo,
     "experiments": experiments,
     "export": export,
     "federated": federated,

@@ -90,7 +90,7 @@ def network_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
         return read_rows(args.metrics)
     places = {"dataset_dir": args.dataset_dir, "output_dir": args.eval_dir, "ckpt_path": args.ckpt_path}
     overrides: dict[str, Any] = {key: str(path) for key, path in places.items()}
-    run_workflow("evaluate", **overrides)
+    run_workflow("evaluate", **overrides, use_given_maps=True)  # those that the thresholds are applied to
     return read_rows(args.eval_dir / "metrics.csv")
 
 

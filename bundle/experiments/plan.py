@@ -120,7 +120,8 @@ class Plan:
                 row, TRAIN, contents[0], train, [str(datalist)] * datalist.is_file()
             )
             for section in sections:
-                evaluate = places | {"section": section, "ckpt_path": str(self.setting.folder / run / MODEL)}
+                evaluate = places | {"section": section, "use_given_maps": True}
+                evaluate["ckpt_path"] = str(self.setting.folder / run / MODEL)
                 evaluate["output_dir"] = str(self.setting.folder / run / section)
                 both = [*contents, section]
                 step = self._step(row, "evaluate", both, evaluate, [f"{run}/{TRAIN}/{DONE}", f"{run}/{MODEL}"])
@@ -129,7 +130,9 @@ class Plan:
             runs = [row.key + suffix for suffix in lists]
             models = [self.setting.folder / run / MODEL for run in runs]
             last = self.steps[f"{runs[-1]}/{TESTING}"]["overrides"]
-            overlay = ensemble_overlay(contents[1], models) | {key: last[key] for key in (*places, "section")}
+            overlay = ensemble_overlay(contents[1], models) | {
+                key: last[key] for key in (*places, "section", "use_given_maps")
+            }
             overlay["output_dir"] = str(self.setting.folder / f"{row.key}_ensemble" / TESTING)
             inputs = [f"{run}/{part}" for run in runs for part in (f"{TRAIN}/{DONE}", MODEL)]
             step = self._step(row, "evaluate", [*contents, self.setting.folds], overlay, inputs)

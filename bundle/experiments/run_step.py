@@ -20,7 +20,7 @@ from ..provenance import commit, machine
 from ..run import run_workflow
 from .plan import CHECKPOINTS, DONE, MODEL, TRAIN
 
-STARTED, LAST = "started.json", "last.pt"
+STARTED, LAST = "started.json", "checkpoint_last.pt"
 
 
 def run_step(folder: Path, name: str, step: dict[str, Any]) -> None:

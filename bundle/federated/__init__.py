@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         for site in SITES:
             output = runs / name / site.name
             where = {"dataset_dir": str(data / site.name), "ckpt_path": str(weights), "output_dir": str(output)}
-            run_workflow("evaluate", **where, **shared)
+            run_workflow("evaluate", **where, **shared, use_given_maps=True)
             rows[name, site.name] = read_rows(output / "metrics.csv")
     write_text(args.page, federated_page(rows, {**settings, "epochs": epochs}, f"commit {commit()}, {machine()}"))
     print(f"{len(rows)} evaluations -> {args.page}")
@@ -137,7 +137,7 @@ def train_apart(args: argparse.Namespace, initial: Path, **overrides: Any) -> di
         log = runs / f"{name}.log"
         if logged(command, log) != 0:
             raise OSError(f"the training run of '{name}' failed: see {log}")
-        return Path(own["ckpt_dir"]) / "last.pt"
+        return Path(own["ckpt_dir"]) / "checkpoint_last.pt"
 
     with ThreadPoolExecutor(args.jobs) as threads:
         return dict(zip(places, threads.map(train, places), strict=True))

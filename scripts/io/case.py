@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CaseError, DatasetError
-from .gate import FRAME_INTERVAL, VALUES, fatal_text, findings, header_findings, oriented_affine
+from .frame_times import Stated, check_stated_times, find_frame_times
+from .gate import VALUES, fatal_text, findings, header_findings, oriented_affine
 from .names import name_problem
-from .nifti import frame_interval_s, open_nifti, read_nifti
+from .nifti import open_nifti, read_nifti
 
 SERIES_KEY = "image"
 MAP_KEYS = ("cbf", "cbv", "mtt", "tmax")
@@ -40,6 +41,7 @@ _ISLES_FOLDER = re.compile(r"case_\d+", re.IGNORECASE)
 class _Grid(NamedTuple):
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    frames: int
 
 
 def case_name(case: Mapping[str, Any]) -> str:
@@ -65,37 +67,41 @@ def case_name(case: Mapping[str, Any]) -> str:
     return name
 
 
-def load_case(case: Mapping[str, Any]) -> dict[str, Any]:
+def load_case(case: Mapping[str, Any], times: Stated | None = None) -> dict[str, Any]:
     """Read every file that a case names, and check it.
 
     Args:
         case: `image` (path of the 4D series) and, each optional, `cbf`, `cbv`, `mtt`, `tmax`, `dwi`, `label` (paths of
             3D volumes), `case` (its name), `subject`, `orientation` (three letters such as "RAS": where the voxel axes
-            point to, for files whose headers do not tell). A key whose value is None counts as absent.
+            point to, for files whose headers do not tell), `times` (the times of the frames in s, or the path of a file
+            with them) or `dt_s` (the time between frames in s). A key whose value is None counts as absent.
+        times: frame times that take precedence over those of the case, its sidecar and its header: the time between
+            frames in s, the time of every frame in s, or the path of a file, see `scripts.io.frame_times`.
 
     Returns:
         A dictionary with `case` (name), `image` (float32, (H, W, D, T), HU, Fortran order), `affine` ((4, 4) float64,
-        of the series), `dt_s` (time between frames in s, or None where the header does not say or says what no scan
-        can have), each given volume under its key ((H, W, D), float32; `label` uint8, 0 and 1), `warnings` (a list of
-        `QualityWarning` about the headers), and `subject` if given.
+        of the series), `frame_times` (a `FrameTimes`, or None where nothing states them, or states what no scan can
+        have), each given volume under its key ((H, W, D), float32; `label` uint8, 0 and 1), `warnings` (a list of
+        `QualityWarning` about headers and frame times), and `subject` if given.
 
     Raises:
         FileNotFoundError: a named file is not there.
         CaseError: a file cannot be read; the series is not 4D, has fewer than MIN_FRAMES frames or is constant; a
             volume is not 3D or not on the series' grid; a header is refused (`scripts.io.gate.HEADER_CHECKS`); values
-            are not finite; the label is not 0 and 1.
+            are not finite; the label is not 0 and 1; the frame times do not fit.
     """
     for problem in _header_problems(case):
         raise problem
     name, orientation = case_name(case), case.get("orientation")
     series = read_nifti(case[SERIES_KEY], case=name, key=SERIES_KEY)
-    dt_s = frame_interval_s(series.header)
+    array = series.array.reshape(_canonical_shape(series.array.shape, 4))
+    frame_times, of_times = find_frame_times(case, series.header, array.shape[3], name=name, option=times)
     loaded: dict[str, Any] = {
         "case": name,
-        SERIES_KEY: series.array.reshape(_canonical_shape(series.array.shape, 4)),
+        SERIES_KEY: array,
         "affine": oriented_affine(series.header, orientation),
-        "dt_s": None if dt_s is None or FRAME_INTERVAL.judge(dt_s, fatal_only=True) else dt_s,
-        "warnings": header_findings(series.header, orientation),
+        "frame_times": frame_times,
+        "warnings": [*header_findings(series.header, orientation), *of_times],
     }
     _check_series_values(name, case[SERIES_KEY], loaded[SERIES_KEY])
     for key in VOLUME_KEYS:
@@ -138,6 +144,7 @@ def _header_problems(case: Mapping[str, Any]) -> Iterator[CaseError | FileNotFou
             grid = _read_grid(name, key, case[key], case.get("orientation"))
             if key == SERIES_KEY:
                 reference = grid
+                check_stated_times(case, grid.frames, name=name)
             elif reference is not None:
                 _check_grid(name, key, case[key], grid, reference)
         except (CaseError, FileNotFoundError) as error:
@@ -164,7 +171,7 @@ def _read_grid(case: str, key: str, path: Any, orientation: str | None) -> _Grid
         raise CaseError.of(case, key, path, "an orientation that fits the header", str(error)) from error
     if refused:
         raise CaseError.of(case, key, path, "a header that can be true (docs/how-to/checks.md)", refused)
-    return _Grid(shape[:3], affine)
+    return _Grid(shape[:3], affine, shape[3] if key == SERIES_KEY else 1)
 
 
 def _canonical_shape(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:

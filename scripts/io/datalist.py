@@ -5,17 +5,18 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from .atomic import write_json
 from .case import FILE_KEYS, SERIES_KEY, case_name, check_headers
 from .errors import CaseError, DatasetError
+from .frame_times import INTERVAL_KEY, TIMES_KEY
 from .gate import orientation_codes
 from .names import repeated_names, same_name
 
 SECTIONS = ("training", "validation", "testing")
-ENTRY_KEYS = (*FILE_KEYS, "case", "subject", "fold", "orientation")
+ENTRY_KEYS = (*FILE_KEYS, TIMES_KEY, INTERVAL_KEY, "case", "subject", "fold", "orientation")
 
 
 def load_datalist(
@@ -59,7 +60,7 @@ def load_datalist(
             problems.append(f"datalist '{path}', {section}[{index}]: {error}")
         if isinstance(entry, dict):
             unknown.update(set(entry) - set(ENTRY_KEYS))
-    problems += [f"datalist '{path}', {section}: {text}" for text in _name_cases(cases, root)]
+    problems += [f"datalist '{path}', {section}: {text}" for text in name_cases(cases, root)]
     if problems:
         raise DatasetError(problems)
     if unknown:
@@ -82,7 +83,7 @@ def write_datalist(path: str | PathLike[str], sections: Mapping[str, Sequence[Ma
 
 
 def _read_section(path: Path, section: str, root: Path) -> list[Any]:
-    advice = f"`python -m scripts.phantom --out {root} --cases 94 --seed 0` makes the synthetic data set there"
+    advice = "`ctp-stroke phantom --out FOLDER --cases 94` makes the synthetic data set"
     if not root.is_dir():
         raise FileNotFoundError(f"dataset_dir '{root}': expected a folder, got nothing there; {advice}")
     if not path.is_file():
@@ -108,8 +109,8 @@ def _parse_entry(entry: Any, root: Path) -> dict[str, Any]:
         got = f"the keys {sorted(entry)}" if isinstance(entry, dict) else repr(entry)
         raise ValueError(f"expected a case with the key '{SERIES_KEY}', got {got}")
     case = {key: entry[key] for key in ENTRY_KEYS if entry.get(key) is not None}
-    for key in FILE_KEYS:
-        if key in case:
+    for key in (*FILE_KEYS, TIMES_KEY):
+        if key in case and not (key == TIMES_KEY and isinstance(case[key], list)):
             case[key] = _inside(case[key], key, root)
     for key in ("case", "subject"):
         if not isinstance(case.get(key, ""), (str, int)):
@@ -132,7 +133,7 @@ def _inside(path: Any, key: str, root: Path) -> str:
     return str(target)
 
 
-def _name_cases(cases: list[dict[str, Any]], root: Path) -> list[str]:
+def name_cases(cases: list[dict[str, Any]], root: Path) -> list[str]:
     """Set `case` in every case; names that come from paths are lengthened where two are the same.
 
     Two names are the same where one file system takes them for one folder, such as `A` and `a`.
@@ -142,7 +143,7 @@ def _name_cases(cases: list[dict[str, Any]], root: Path) -> list[str]:
     for case in cases:
         name = case_name(case)
         if "case" not in case and counts[same_name(name)] > 1:
-            relative = PurePath(case[SERIES_KEY]).relative_to(root.absolute())
+            relative = Path(case[SERIES_KEY]).absolute().relative_to(root.absolute())
             name = "_".join([*relative.parts[:-1], name])
         case["case"] = case.get("case", name)
         try:

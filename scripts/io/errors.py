@@ -45,3 +45,20 @@ class OptionError(ValueError):
 
 class WeightsError(ValueError):
     """A file of weights cannot be read, is not the one that is recorded, or holds no trained network."""
+
+
+CLEAR_ERRORS = (CaseError, DatasetError, OptionError, WeightsError, OSError, FloatingPointError)
+"""Errors whose message alone tells a user what is wrong."""
+
+
+def root_error(error: BaseException) -> BaseException:
+    """Return the clear error in a chain of exceptions, if there is one; else the exception itself.
+
+    MONAI wraps what a transform raises into ``RuntimeError: applying transform <...>``, which tells a user nothing.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CLEAR_ERRORS):
+            return cause
+        cause = cause.__cause__
+    return error

@@ -12,10 +12,6 @@ missing from all cases, as in the testing set; `MR_DWI` from any.
 The 94 training scans are of 63 patients; :mod:`scripts.io.subjects` says how scans of one patient are told.
 """
 
-import argparse
-import re
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -142,87 +138,48 @@ def fold_sections(
     return sections
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    try:
-        counts = tuple(int(part) for part in re.split(r"[/,]", text))
-    except ValueError:
-        counts = ()
-    if len(counts) != len(SECTIONS) or min(counts) < 0 or sum(counts) == 0:
-        raise argparse.ArgumentTypeError(f"expected three numbers of cases such as 65/6/23, got '{text}'")
-    return counts
+def write_datalists(
+    root: Path,
+    out: Path,
+    *,
+    patients: Path | None = None,
+    with_dwi: bool = True,
+    folds: int | None = None,
+    counts: Sequence[int] = PAPER_COUNTS,
+    seed: int = 0,
+) -> str:
+    """Write the datalist of an ISLES 2018 folder, and those of k folds if wanted.
 
+    Args:
+        root: see :func:`find_cases`.
+        out: the datalist; the folds are written next to it, as ``<out>_fold0.json`` and so on.
+        patients: see :func:`find_cases`.
+        with_dwi: include the DWI of cases that have one.
+        folds: k; None writes no folds.
+        counts: see :func:`scripts.io.split_cases`.
+        seed: of the split.
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.io.isles2018",
-        description="Make a datalist of an ISLES 2018 folder: training, validation and testing, split by patient.",
-        epilog="Without a table of patients: "
-        "consecutive case numbers count as slabs of one patient where their series share the in-plane grid and the "
-        "timing and differ in position along the slice axis; every other case counts as its own patient.",
-    )
-    parser.add_argument("root", metavar="ROOT", type=Path, help="folder that holds TRAINING, or case_N folders")
-    parser.add_argument("--out", type=Path, help="the datalist to write; default: ROOT/datalist.json")
-    parser.add_argument(
-        "--patients",
-        metavar="TABLE",
-        type=Path,
-        help="CSV table with the columns case and subject; default: ROOT/patients.csv where there is one",
-    )
-    parser.add_argument(
-        "--folds",
-        type=int,
-        metavar="K",
-        help="also write OUT_fold0.json … OUT_fold<K-1>.json, each testing on another fold, and put the key 'fold' "
-        "into the entries of OUT",
-    )
-    parser.add_argument("--without-dwi", action="store_true", help="leave the DWI out even where there is one")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
-    parser.add_argument(
-        "--split",
-        type=_counts,
-        default=PAPER_COUNTS,
-        metavar="A/B/C",
-        help="cases for training/validation/testing, scaled to the number found (default: 65/6/23, as Wang 2020)",
-    )
-    return parser
+    Returns:
+        A line that says what was written.
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 2 with the problems on stderr."""
-    args = _parser().parse_args(argv)
-    out: Path = args.out or args.root / "datalist.json"
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            patients = args.patients or _table_in(args.root)
-            cases = find_cases(args.root, with_dwi=not args.without_dwi, patients=patients)
-            written = _write(out, cases, args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"warning: {text}", file=sys.stderr)
-    print(written)
-    return 0
-
-
-def _table_in(root: Path) -> Path | None:
-    table = root / "patients.csv"
-    return table if table.is_file() else None
-
-
-def _write(out: Path, cases: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> str:
-    """Write the datalist and those of the folds; a line that says what was written."""
-    folds = fold_sections(cases, args.folds, args.split, args.seed) if args.folds is not None else []
-    fold_of = {case["case"]: {"fold": i} for i, sections in enumerate(folds) for case in sections[SECTIONS[-1]]}
-    sections = make_sections([dict(case) | fold_of.get(case["case"], {}) for case in cases], args.split, args.seed)
-    for index, fold in enumerate(folds):
+    Raises:
+        ValueError, OSError: see :func:`find_cases` and :func:`scripts.io.split_cases`.
+    """
+    cases = find_cases(root, with_dwi=with_dwi, patients=patients)
+    parts = fold_sections(cases, folds, counts, seed) if folds is not None else []
+    fold_of = {case["case"]: {"fold": i} for i, sections in enumerate(parts) for case in sections[SECTIONS[-1]]}
+    sections = make_sections([dict(case) | fold_of.get(case["case"], {}) for case in cases], counts, seed)
+    for index, fold in enumerate(parts):
         write_datalist(out.with_name(f"{out.stem}_fold{index}{out.suffix}"), fold)
     write_datalist(out, sections)
-    counts = ", ".join(f"{name} {len(chosen)}" for name, chosen in sections.items())
-    also = f" and {len(folds)} folds" if folds else ""
-    return f"{len(cases)} cases of {len({case['subject'] for case in cases})} patients: {counts}{also} -> {out}"
+    listed = ", ".join(f"{name} {len(chosen)}" for name, chosen in sections.items())
+    also = f" and {len(parts)} folds" if parts else ""
+    return f"{len(cases)} cases of {len({case['subject'] for case in cases})} patients: {listed}{also} -> {out}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import sys
+
+    from ..cli import main  # `python -m scripts.io.isles2018` is `ctp-stroke datalist`
+
+    sys.exit(main(["datalist", *sys.argv[1:]]))

@@ -1,10 +1,11 @@
-"""What the command does with its arguments: from a file to maps, reading, quality control and picture."""
+"""From a file to maps, reading, quality control and picture: what `ctp-stroke maps` does."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,15 @@ from ..io.atomic_folder import files_together
 from ..io.case import load_case
 from ..io.covering import refuse_covering
 from ..io.errors import CaseError
+from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, FrameTimes
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
 from .arterial_input import AifSource
-from .inputs import Grid, arterial_source, frame_times, is_file, mask_on_grid
+from .filters import DEFAULT_SMOOTHING_MM
+from .inputs import Grid, arterial_source, is_file, mask_on_grid
 from .intervals import MapErrors
-from .maps import PerfusionVolumes, perfusion_maps
+from .maps import Method, PerfusionVolumes, perfusion_maps
 from .masked_grid import Spacing
 from .quality import QualityWarning, check_maps, check_series, refuse_unusable
 from .reading import Reading, read_maps
@@ -54,10 +57,40 @@ _MASKS = {
 }
 
 
+@dataclass(frozen=True)
+class MapsRequest:
+    """A series, and how its maps are to be computed and read; see `ctp-stroke maps --help`."""
+
+    series: Path
+    """4D NIfTI file in HU."""
+    out: Path
+    """Folder of the results."""
+    case: Mapping[str, Any] = field(default_factory=dict)
+    """Its name, orientation and frame times, as a datalist has them."""
+    dt_s: float | None = None
+    """Time between frames."""
+    times: Path | None = None
+    """File with the time of every frame in s; without either, see :mod:`scripts.io.frame_times`."""
+    orientation: str | None = None
+    """Directions of the voxel axes, such as "LPS", where the header does not tell."""
+    aif: str | None = None
+    """Arterial curve, mask or voxel; None searches."""
+    brain: Path | None = None
+    """Brain mask; None computes one."""
+    motion_correction: bool = True
+    method: Method = "bayesian"
+    smoothing_mm: float = DEFAULT_SMOOTHING_MM
+    core_rcbf: float = 0.30
+    delay_s: float = 6.0
+    overwrite: bool = False
+    """Whether results of another series are replaced."""
+
+
 class _Found(NamedTuple):
     """What the command found in a series."""
 
     case: str
+    frame_times: FrameTimes
     frame: CanonicalFrame
     """What brings the maps, in RAS, back to the order of the series."""
     maps: PerfusionVolumes
@@ -69,16 +102,19 @@ class _Found(NamedTuple):
     warnings: list[QualityWarning]
 
 
-def run(options: argparse.Namespace) -> None:
-    """Compute, write into `options.out`, and print what was found.
+def write_maps(options: MapsRequest) -> list[str]:
+    """Compute, and write into `options.out`.
+
+    Returns:
+        What was found, in lines: the volumes, the cautions and the warnings.
 
     Raises:
         ValueError: an input does not fit, or the series cannot be used.
         OSError: a file cannot be read or written.
     """
     thresholds = ReadingThresholds(core_rcbf=options.core_rcbf, hypoperfusion_s=options.delay_s)
-    with tqdm(total=3, desc="reading", unit="step", leave=False) as steps:
-        loaded = load_case({"image": options.series, "orientation": options.orientation})
+    with tqdm(total=3, desc="reading", unit="step", leave=False, disable=None) as steps:
+        loaded = load_case(_case(options), options.dt_s if options.times is None else options.times)
         refuse_covering([options.out / name for name in _outputs(loaded["case"])], _inputs(options))
         _refuse_other_results(options, loaded["case"])
         frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
@@ -96,15 +132,29 @@ def run(options: argparse.Namespace) -> None:
         reading, core, delayed = read_maps(
             maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds, errors
         )
-        found = _Found(loaded["case"], frame, maps, deviations, reading, core, delayed, warnings)
+        found = _Found(loaded["case"], loaded["frame_times"], frame, maps, deviations, reading, core, delayed, warnings)
         _next(steps, "writing")
         _write(options, found, loaded["affine"], math.prod(spacing_mm) / 1000, thresholds)
     words = [*volume_lines(reading, thresholds), *flag_lines(reading)]
-    print(f"{_title(found.case, options)}: {', '.join(words)}; {options.out}")
-    for caution in reading.cautions:
-        print(f"{found.case}: caution: {caution}")
-    for warning in warnings:
-        print(f"{found.case}: warning: {warning}")
+    return [
+        f"{_title(found.case, options)}: {', '.join(words)}; {options.out}",
+        *(f"{found.case}: caution: {caution}" for caution in reading.cautions),
+        *(f"{found.case}: warning: {warning}" for warning in warnings),
+    ]
+
+
+def _case(options: MapsRequest) -> dict[str, Any]:
+    """The series as a case, without the maps that it may bring."""
+    if options.dt_s is not None and options.times is not None:
+        raise ValueError("--times: expected no --dt-s next to it, got both")
+    keys = ("case", "orientation", TIMES_KEY, INTERVAL_KEY)
+    case = {key: options.case[key] for key in keys if key in options.case} | {"image": options.series}
+    return case if options.orientation is None else case | {"orientation": options.orientation}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder holds complete maps."""
+    return (folder / _SUMMARY).is_file()
 
 
 def _next(steps: tqdm, name: str) -> None:
@@ -112,7 +162,7 @@ def _next(steps: tqdm, name: str) -> None:
     steps.set_description(name)
 
 
-def _title(case: str, options: argparse.Namespace) -> str:
+def _title(case: str, options: MapsRequest) -> str:
     return case if options.orientation is None else f"{case} (orientation {options.orientation} as given)"
 
 
@@ -122,12 +172,12 @@ def _outputs(case: str) -> list[str]:
     return [_SUMMARY, f"{case}_perfusion.png", *(f"{case}_{name}.nii.gz" for name in names)]
 
 
-def _inputs(options: argparse.Namespace) -> list[Path]:
-    given = [options.series, options.brain, options.aif, options.dt_s]
+def _inputs(options: MapsRequest) -> list[Path]:
+    given = [options.series, options.brain, options.aif, options.times]
     return [Path(path) for path in given if path is not None and is_file(path)]
 
 
-def _refuse_other_results(options: argparse.Namespace, case: str) -> None:
+def _refuse_other_results(options: MapsRequest, case: str) -> None:
     """Raise ValueError if the folder holds the summary of another case or of another series of this name."""
     summary = options.out / _SUMMARY
     if options.overwrite or not summary.is_file():
@@ -145,12 +195,14 @@ def _refuse_other_results(options: argparse.Namespace, case: str) -> None:
 
 
 def _maps(
-    options: argparse.Namespace, loaded: dict[str, Any], frame: CanonicalFrame, spacing_mm: Spacing
+    options: MapsRequest, loaded: dict[str, Any], frame: CanonicalFrame, spacing_mm: Spacing
 ) -> tuple[PerfusionVolumes, list[QualityWarning]]:
     """The maps of a loaded case in RAS, and what its quality control warns of."""
     stored = loaded.pop("image")
     grid = Grid(stored.shape[:3], loaded["affine"])
-    times_s = frame_times(options.dt_s, loaded["dt_s"], options.series)
+    if loaded["frame_times"] is None:
+        raise ValueError(f"--dt-s: expected the time between frames in s, as the header of '{options.series}' has none")
+    times_s = loaded["frame_times"].value
     aif = None if options.aif is None else _canonical_source(arterial_source(options.aif, grid), grid, frame)
     brain = None if options.brain is None else _canonical(mask_on_grid(options.brain, "brain", grid), frame)
     series = torch.from_numpy(frame.to_canonical_in_place(stored)).permute(3, 0, 1, 2)
@@ -163,7 +215,7 @@ def _maps(
             spacing_mm,
             aif=aif,
             brain=brain,
-            motion_correction=not options.no_motion_correction,
+            motion_correction=options.motion_correction,
             method=options.method,
             smoothing_mm=options.smoothing_mm,
         )
@@ -191,7 +243,7 @@ def _canonical_source(source: AifSource, grid: Grid, frame: CanonicalFrame) -> A
 
 
 def _write(
-    options: argparse.Namespace,
+    options: MapsRequest,
     found: _Found,
     affine: NDArray[np.float64],
     voxel_ml: float,
@@ -220,6 +272,7 @@ def _write(
             "case": case,
             "series": origin(options.series),
             "orientation": options.orientation,
+            "frame_times": found.frame_times.as_json(),
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
             "brain_ml": round(float(maps.brain.sum()) * voxel_ml, 3),

@@ -1,4 +1,4 @@
-"""What the command's options name: frame times, arterial input, masks."""
+"""What the command's options name: arterial input, masks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,6 @@ class Grid(NamedTuple):
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
-
-
-def frame_times(text: str | None, header_dt_s: float | None, series: Path) -> float | list[float]:
-    """Time between frames, or of every frame, in s, from the option or the header."""
-    if text is None:
-        if header_dt_s is None:
-            raise ValueError(f"--dt_s: expected the time between frames in s, as the header of '{series}' has none")
-        return header_dt_s
-    try:
-        return float(text)
-    except ValueError:
-        if not is_file(text):
-            raise ValueError(
-                f"--dt_s: expected a number of s or a file with the time of every frame, got {text!r}"
-            ) from None
-        return _numbers(text, "--dt_s").tolist()
 
 
 def arterial_source(text: str, grid: Grid) -> AifSource:

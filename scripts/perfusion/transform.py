@@ -34,8 +34,8 @@ class PerfusionMapsd(MapTransform):
     Args:
         keys: the key of the series, (T, H, W, D) in HU, slices last.
         map_keys: the maps that a case should have afterwards; none, and the series alone is checked.
-        dt_s: time between frames in s, for every case, whatever its header says; None takes ``data["dt_s"]``, or else
-            ``pixdim[4]`` of the series' header.
+        dt_s: time between frames in s, for every case; None takes ``data["times_s"]``, the time of every frame in s, or
+            else ``data["dt_s"]``, or else ``pixdim[4]`` of the series' header.
         smoothing_mm: see `perfusion_maps`.
         motion_correction: see `perfusion_maps`.
         method: see `perfusion_maps`.
@@ -73,13 +73,13 @@ class PerfusionMapsd(MapTransform):
         given = {name: _values(output[name])[0] for name in self.map_keys if output.get(name) is not None}
         meta = series.meta if isinstance(series, MetaTensor) else {}
         case, file = str(output.get("case", "?")), meta.get("filename_or_obj")
-        dt_s = self._interval_s(output, meta)
-        if dt_s is None and len(given) < len(self.map_keys):
+        times_s = self._times_s(output, meta)
+        if times_s is None and len(given) < len(self.map_keys):
             raise CaseError.of(
-                case, str(key), file, "a time between frames", "none in the header: give dt_s, in s, or the maps"
+                case, str(key), file, "a time between frames", "none in the header: give dt_s or times, in s"
             )
         try:
-            maps, warnings = self._checked(_values(series), dt_s, _spacing_mm(series), given)
+            maps, warnings = self._checked(_values(series), times_s, _spacing_mm(series), given)
         except ValueError as error:
             raise CaseError.of(case, str(key), file, "a CT-perfusion series of a brain", str(error)) from error
         for name in self.map_keys:
@@ -90,19 +90,19 @@ class PerfusionMapsd(MapTransform):
         return output
 
     def _checked(
-        self, series: Tensor, dt_s: float | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
+        self, series: Tensor, times_s: float | list[float] | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
     ) -> tuple[PerfusionVolumes | None, list[QualityWarning]]:
         """The maps, where some are missing, and what is warned of in the series, the given and the computed maps."""
         survey = survey_series(series, spacing_mm)
-        found = check_series(series, dt_s, spacing_mm, survey)
+        found = check_series(series, times_s, spacing_mm, survey)
         if given:
             found += check_given_maps(given, survey)
         refuse_unusable(found)
-        if dt_s is None or len(given) == len(self.map_keys):
+        if times_s is None or len(given) == len(self.map_keys):
             return None, found
         maps = perfusion_maps(
             series,
-            dt_s,
+            times_s,
             spacing_mm,
             motion_correction=self.motion_correction,
             smoothing_mm=self.smoothing_mm,
@@ -112,8 +112,10 @@ class PerfusionMapsd(MapTransform):
         refuse_unusable(found)
         return maps, found
 
-    def _interval_s(self, data: Mapping[Hashable, Any], meta: Mapping[str, Any]) -> float | None:
-        """Time between frames in s from the user, the case or the header, whichever tells it first."""
+    def _times_s(self, data: Mapping[Hashable, Any], meta: Mapping[str, Any]) -> float | list[float] | None:
+        """Frame times or the time between frames in s, by the user, the case or the header, whichever tells first."""
+        if self.dt_s is None and (times_s := data.get("times_s")) is not None:
+            return [float(time_s) for time_s in times_s]
         pixdim = meta.get("pixdim")
         header_dt_s = float(pixdim[4]) if pixdim is not None and len(pixdim) > 4 else 0.0
         return self.dt_s or float(data.get("dt_s") or 0.0) or header_dt_s or None

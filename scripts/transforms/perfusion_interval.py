@@ -53,8 +53,18 @@ def find_perfusion_interval(
     return int(starts[0]), int(ends[-1])
 
 
+def usual_frames(times_s: np.ndarray) -> np.ndarray:
+    """Times (N,) at the usual (median) interval of frames, from the first of these times (T,) to the last, s."""
+    interval_s = float(np.median(np.diff(times_s)))
+    return times_s[0] + interval_s * np.arange(int((times_s[-1] - times_s[0]) / interval_s + 1e-3) + 1)
+
+
 class PerfusionCrop(Transform):
     """Keep the frames from T_s to T_e of a (T, H, W, D) series in HU; the whole series where there is no interval.
+
+    K frames in succession are a time, too. Where frames are unevenly spaced, the rule therefore looks at the summed
+    intensity at the usual interval, by lines between the frames; the frames from the last one before T_s to the first
+    one after T_e are kept.
 
     Args:
         consecutive_frames: K of Eq. 2-3.
@@ -67,27 +77,57 @@ class PerfusionCrop(Transform):
             raise ValueError(f"consecutive_frames: expected at least 1, got {consecutive_frames}")
         self.consecutive_frames = consecutive_frames
 
-    def __call__(self, series: NdarrayOrTensor) -> NdarrayOrTensor:
-        """Return the frames of the perfusion as a view; warn where the rule finds none."""
+    def __call__(self, series: NdarrayOrTensor, times_s: NdarrayOrTensor | None = None) -> NdarrayOrTensor:
+        """Return the frames of the perfusion as a view; warn where the rule finds none.
+
+        Args:
+            series: (T, H, W, D) in HU.
+            times_s: (T,) times of the frames in s, where they are uneven.
+        """
+        return series[self.frames(series, times_s)]
+
+    def frames(self, series: NdarrayOrTensor, times_s: NdarrayOrTensor | None = None) -> slice:
+        """Find the frames to keep; arguments as of a call."""
         if series.ndim != 4:
             raise ValueError(f"series: expected 4 dimensions (T, H, W, D), got shape {tuple(series.shape)}")
         tensor = torch.as_tensor(series)
         total_intensity = tensor.sum(dim=(1, 2, 3), dtype=torch.float64).cpu().numpy()
-        interval = find_perfusion_interval(total_intensity, self.consecutive_frames)
+        if times_s is None:
+            interval = find_perfusion_interval(total_intensity, self.consecutive_frames)
+        else:
+            interval = self._uneven_interval(total_intensity, np.asarray(times_s, dtype=np.float64))
         if interval is None:
             warnings.warn(
                 f"no perfusion interval found in {len(series)} frames with K = {self.consecutive_frames}; "
                 "the whole series is used",
-                stacklevel=2,
+                stacklevel=3,
             )
-            return series
-        return series[interval[0] : interval[1] + 1]
+            return slice(None)
+        return slice(interval[0], interval[1] + 1)
+
+    def _uneven_interval(self, total_intensity: np.ndarray, times_s: np.ndarray) -> tuple[int, int] | None:
+        if times_s.shape != total_intensity.shape:
+            raise ValueError(f"times_s: expected {len(total_intensity)} times, got shape {times_s.shape}")
+        even_s = usual_frames(times_s)
+        found = find_perfusion_interval(np.interp(even_s, times_s, total_intensity), self.consecutive_frames)
+        if found is None:
+            return None
+        first = np.searchsorted(times_s, even_s[found[0]] + 1e-6, side="right") - 1
+        last = np.searchsorted(times_s, even_s[found[1]] - 1e-6)
+        return int(first), int(last)
 
 
 class PerfusionCropd(MapTransform):
     """Dictionary version of :class:`PerfusionCrop`.
 
     What it warns of is also added to ``data["warnings"]``, a string, so that it reaches the case's row of results.
+
+    Args:
+        keys: the key of the series.
+        consecutive_frames: K of Eq. 2-3.
+        times_key: the key of the frame times in s, of a case whose frames are unevenly spaced; those of the frames that
+            are kept come to ``kept_times_s``.
+        allow_missing_keys: whether a case may lack the series.
     """
 
     backend = PerfusionCrop.backend
@@ -97,9 +137,11 @@ class PerfusionCropd(MapTransform):
         keys: KeysCollection = "image",
         consecutive_frames: int = CONSECUTIVE_FRAMES,
         allow_missing_keys: bool = False,
+        times_key: str = "times_s",
     ):
         super().__init__(keys, allow_missing_keys)
         self.crop = PerfusionCrop(consecutive_frames)
+        self.times_key = times_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Crop the series of a copy of ``data``."""
@@ -107,7 +149,10 @@ class PerfusionCropd(MapTransform):
         for key in self.key_iterator(output):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                output[key] = self.crop(output[key])
+                frames = self.crop.frames(output[key], output.get(self.times_key))
+            output[key] = output[key][frames]
+            if output.get(self.times_key) is not None:
+                output["kept_times_s"] = output[self.times_key][frames]
             messages = [str(warning.message) for warning in caught]
             for message in messages:
                 warnings.warn(f"case '{output.get('case', '?')}': {message}", stacklevel=2)

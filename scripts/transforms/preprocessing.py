@@ -15,6 +15,8 @@ from monai.transforms import (
     Transform,
 )
 
+from ..io.errors import OptionError
+from ..io.frame_times import Stated
 from ..perfusion.transform import MAP_KEYS, PerfusionMapsd
 from .load_case import LoadCased
 from .perfusion_interval import CONSECUTIVE_FRAMES, PerfusionCropd
@@ -54,13 +56,16 @@ class CasePreprocessing(Compose):
         field_of_view_mm: their width and height in mm.
         channels: what becomes a channel, in this order: ``image`` (the frames), ``cbf``, ``cbv``, ``mtt``, ``tmax``,
             ``mip`` (F_l) and ``dwi``, the true DWI, with which segmentation is compared (Tables 2 and 5).
-        dt_s: time between frames in s for the maps that are computed, whatever the headers say; None takes theirs.
+        dt_s: time between frames in s of every case, whatever it, its sidecar and its header state; None takes theirs.
+        times: path of a file with the time of every frame in s, or these times; in the place of ``dt_s``.
+        use_given_maps: whether the perfusion maps that a case brings are used, otherwise all are computed.
         orientation: where the voxel axes point to, such as ``"RAS"``, for files whose headers do not tell.
 
     The output's ``image`` is (C, ``size``, ``size``, D) float32 in [0, 1].
 
     Raises:
         ValueError: ``channels`` is empty, repeats one or has another than these.
+        OptionError: ``dt_s`` and ``times`` are both given.
     """
 
     def __init__(
@@ -73,12 +78,16 @@ class CasePreprocessing(Compose):
         channels: Sequence[str] = CHANNELS,
         dt_s: float | None = None,
         orientation: str | None = None,
+        times: Stated | None = None,
+        use_given_maps: bool = True,
     ):
         known = (*CHANNELS, "dwi")
         if not channels or len(set(channels)) < len(channels) or not set(channels) <= set(known):
             raise ValueError(f"channels must be different ones of {known}, at least one, got {tuple(channels)}")
+        if dt_s is not None and times is not None:
+            raise OptionError(f"times: expected no dt_s next to it, got dt_s {dt_s}")
         maps = [key for key in MAP_KEYS if key in channels]
-        computed: list[Transform] = [PerfusionMapsd("image", maps, dt_s)]  # without maps it checks the series
+        computed: list[Transform] = [PerfusionMapsd("image", maps)]  # without maps it checks the series
         if "mip" in channels:
             computed.append(TemporalMIPd("image", output_key="mip"))
         if "image" in channels:
@@ -87,7 +96,12 @@ class CasePreprocessing(Compose):
         oriented = list(dict.fromkeys([*geometry_keys, "image", *(key for key in channels if key != "mip"), *maps]))
         super().__init__(
             [
-                LoadCased(["dwi"] if "dwi" in channels else [], orientation),
+                LoadCased(
+                    ["dwi"] if "dwi" in channels else [],
+                    orientation,
+                    dt_s if times is None else times,
+                    use_given_maps,
+                ),
                 Orientationd(oriented, axcodes="RAS", labels=None, allow_missing_keys=True),
                 *computed,
                 *(ScaleIntensityRanged(key, *WINDOWS[key], 0.0, 1.0, clip=True) for key in scaled),

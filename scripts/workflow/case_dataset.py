@@ -9,25 +9,9 @@ from typing import Any
 from monai.data import CacheDataset
 
 from ..io.case import case_name
-from ..io.errors import CaseError, DatasetError, OptionError, WeightsError
-
-CLEAR_ERRORS = (CaseError, DatasetError, OptionError, WeightsError, OSError, FloatingPointError)
-"""Errors whose message alone tells a user what is wrong."""
+from ..io.errors import CLEAR_ERRORS, root_error
 
 logger = logging.getLogger(__name__)
-
-
-def root_error(error: BaseException) -> BaseException:
-    """Return the clear error in a chain of exceptions, if there is one; else the exception itself.
-
-    MONAI wraps what a transform raises into ``RuntimeError: applying transform <...>``, which tells a user nothing.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, CLEAR_ERRORS):
-            return cause
-        cause = cause.__cause__
-    return error
 
 
 FAILURE = "failure"

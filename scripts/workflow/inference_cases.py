@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from ..io.case import case_name, check_headers
+from ..io.case import check_headers
 from ..io.datalist import load_datalist
 from ..io.gate import orientation_codes
+from ..io.given_cases import given_cases
 
 
 def inference_cases(
-    image: str | os.PathLike[str] | None,
+    image: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
     datalist: str | os.PathLike[str],
     section: str,
     dataset_dir: str | os.PathLike[str],
     orientation: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the one case of a CT-perfusion series, or else a section of a datalist.
+    """Return the cases of CT-perfusion series, or else a section of a datalist.
 
-    The headers of the one case are checked at once; those of a datalist when their turn comes, since one bad case does
-    not stop the others.
+    The headers of one case are checked at once; those of several when their turn comes, since one bad case does not
+    stop the others.
 
     Args:
-        image: path of a 4D series, or None.
+        image: one or more paths of 4D series, folders or datalists, see :func:`scripts.io.given_cases.given_cases`;
+            or None.
         datalist: JSON file, read where ``image`` is None.
         section: its section.
         dataset_dir: the folder that its paths are relative to.
@@ -36,10 +39,9 @@ def inference_cases(
     if image is None:
         cases = load_datalist(datalist, section, dataset_dir, check=False)
     else:
-        case = {"image": os.fspath(image)}
-        cases = [{**case, "case": case_name(case)}]
+        cases = given_cases([image] if isinstance(image, (str, os.PathLike)) else image, section)
     if orientation is not None:
         cases = [{"orientation": orientation_codes(orientation), **case} for case in cases]
-    if image is not None:
+    if image is not None and len(cases) == 1:
         check_headers(cases)
     return cases

@@ -1,4 +1,4 @@
-"""The cases of a datalist, with given or with computed maps."""
+"""The cases of a datalist to train on, some with given and some with computed maps."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def listed_cases(
         datalist: the JSON file.
         section: one of its sections.
         dataset_dir: the folder that its paths are relative to.
-        computed_maps: the part of the cases, in [0, 1], whose maps are computed even where they are given. The cases
-            are spread evenly over the list.
+        computed_maps: the fraction of the cases, in [0, 1], whose maps are computed even if given. The cases are spread
+            evenly over the list. Whether the other cases' maps are used is the option ``use_given_maps`` of
+            :class:`scripts.transforms.CasePreprocessing`.
         orientation: see :func:`scripts.io.datalist.load_datalist`.
 
     Raises:

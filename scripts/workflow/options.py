@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from ..io.errors import OptionError
-from ..io.paths import bundle_root
+from ..io.paths import bundle_root, is_installed
 from .command_line import end_with_the_cause, typed_values
 
 TEXT_KEYS = (
@@ -65,7 +65,7 @@ _SHARE = (_is_number(0, 1), "a number in [0, 1]")
 _COUNT = (_is_count(1), "a whole number of at least 1")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronize_norms"), _SWITCH),
+    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronize_norms", "use_given_maps"), _SWITCH),
     **dict.fromkeys(("cache_rate", "computed_maps", "elastic_probability"), _SHARE),
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),
@@ -91,8 +91,10 @@ def check_options() -> None:
     for key, typed in typed_values().items():
         if key in TEXT_KEYS and (typed != str(config.get(key)) or typed[:1] in ("$", "@", "%")):
             raise _not_plain(key, typed)
-    for key, value in [*config.items(), *config.get("displayable_configs", {}).items()]:
+    shown = {key: value for key, value in config.get("displayable_configs", {}).items() if value != ""}  # blank: none
+    for key, value in [*config.items(), *shown.items()]:
         check_value(key, value)
+    _check_outputs(config)
     _check_max_epochs(_at(config, "train#trainer#max_epochs"))
     for key in CASES:
         cases = _at(config, key)
@@ -161,8 +163,19 @@ def _check_keys(config: Mapping[str, Any]) -> None:
             )
 
 
+def _check_outputs(config: Mapping[str, Any]) -> None:
+    """Raise OptionError for default folders of outputs, which lie in the bundle's folder, if pip installed that."""
+    for key in ("output_dir", *(("ckpt_dir",) if "train" in config else ())):
+        if is_installed() and config.get(key) in _own_values(key):
+            raise OptionError(f"{key}: expected a folder of yours, as the default lies in the installed package")
+
+
 def _check_text(key: str, value: Any) -> None:
     if value is None or isinstance(value, (dict, os.PathLike)):  # a dict is a component of a config file
+        return
+    if isinstance(value, (list, tuple)) and key == "image":  # several series
+        for path in value:
+            _check_text(key, path)
         return
     if not isinstance(value, str):
         raise OptionError(f"{key}: expected a path or a name, got {value!r}; write it as \"'{value}'\" or as ./{value}")

@@ -21,9 +21,10 @@ from ..io.atomic_folder import files_together
 from ..io.case import FILE_KEYS, SERIES_KEY, case_name
 from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
+from ..io.frame_times import TIMES_KEY, FrameTimes
 from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
-from ..io.origin import is_other, origin
+from ..io.origin import is_other, origin, sha256
 
 COLUMNS = ("case", "lesion_volume_ml", "lesion_slices", "largest_component_ml", "components", "warnings")
 IMAGES = {
@@ -65,9 +66,10 @@ class ResultWriter:
 
     For every case: ``<output_dir>/<case>/<case>_lesion.nii.gz`` (uint8), ``_probability.nii.gz`` (float32) and, where
     the network makes one, ``_pseudo_dwi.nii.gz`` (float32), on the grid of the case, and ``_result.json``: the case's
-    row of the table, the path of its series and the SHA-256 of that file. The last is the commit marker: a case without
-    it is not complete. ``<output_dir>/cases.csv`` has a row for every complete case in the folder, of this run or of an
-    earlier one. A row goes before its mask is replaced and comes back after, so that none is older than its mask.
+    row of the table, the path of its series, the SHA-256 of that file, the frame times that were used, and the
+    settings. The last is the commit marker: a case without it is not complete. ``<output_dir>/cases.csv`` has a row for
+    every complete case in the folder, of this run or of an earlier one. A row goes before its mask is replaced and
+    comes back after, so that none is older than its mask.
 
     Files are replaced one by one, and only these. Before anything is computed the handler refuses, for the cases that
     the data loader's dataset lists: two cases of one name; an output that would cover an input; results of another
@@ -78,8 +80,10 @@ class ResultWriter:
 
     Args:
         output_dir: folder of the results.
-        inputs: files besides those of the cases that no output may cover, such as weights and datalist.
+        inputs: files besides those of the cases that no output may cover, such as weights and datalist; None is none.
         overwrite: whether results of another series are replaced.
+        settings: what the results of each case depend on besides its series, such as the weights; its record holds
+            it, see :meth:`is_done`.
 
     Raises:
         DatasetError: something is refused; all of it is listed.
@@ -88,10 +92,12 @@ class ResultWriter:
     def __init__(
         self,
         output_dir: str | os.PathLike[str],
-        inputs: Sequence[str | os.PathLike[str]] = (),
+        inputs: Sequence[str | os.PathLike[str] | None] = (),
         overwrite: bool = False,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ):
         self.output_dir = Path(output_dir)
+        self.settings = settings or {}
         self.inputs = list(inputs)
         self.overwrite = overwrite
         self.series: dict[str, str] = {}
@@ -122,8 +128,21 @@ class ResultWriter:
             problems += [line for name in names if (line := self._other_series(name))]
         if problems:
             raise DatasetError(problems)
-        inputs = [case[key] for case in cases for key in FILE_KEYS if isinstance(case.get(key), (str, os.PathLike))]
-        refuse_covering([path for name in names for path in self._outputs(name)], [*inputs, *self.inputs])
+        keys = (*FILE_KEYS, TIMES_KEY)
+        inputs = [case[key] for case in cases for key in keys if isinstance(case.get(key), (str, os.PathLike))]
+        more = [path for path in self.inputs if path is not None]
+        refuse_covering([path for name in names for path in self._outputs(name)], [*inputs, *more])
+
+    def is_done(self, case: str) -> bool:
+        """Whether the results of a case are complete and of the same series and settings, as its record says."""
+        record, series = read_record(self._record(case)), self.series.get(case)
+        if not record or series is None or record.get("settings") != self.settings.get(case):
+            return False
+        return os.path.isfile(series) and (record["series"] or {}).get("sha256") == sha256(series)
+
+    def row(self, case: str) -> dict[str, Any]:
+        """The row of a complete case."""
+        return read_record(self._record(case))["row"]
 
     def _outputs(self, case: str) -> list[Path]:
         folder = self.output_dir / case
@@ -163,7 +182,9 @@ class ResultWriter:
         with files_together(record.parent, last=record.name) as complete:
             for name, image in images.items():
                 write_nifti(complete / f"{case}_{name}.nii.gz", image, affine, description=IMAGES[name])
-            write_json(complete / record.name, {"row": row, "series": None if series is None else origin(series)})
+            made_of = {"series": None if series is None else origin(series), "frame_times": _frame_times(item)}
+            settings = self.settings.get(case)
+            write_json(complete / record.name, {"row": row, **made_of, "settings": settings})
             if record.exists():
                 record.unlink()
                 self._write_table()
@@ -192,6 +213,16 @@ def read_record(path: Path) -> dict[str, Any]:
         return record if whole and {"series"} <= set(record) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _frame_times(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The frame times of a preprocessed case, as its record has them; None where nothing stated them."""
+    if not item.get("times_source"):
+        return None
+    times_s = item.get("times_s")
+    return FrameTimes(
+        str(item["times_source"]), float(item["dt_s"]), None if times_s is None else tuple(map(float, times_s))
+    ).as_json()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -35,7 +35,7 @@ def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
     for stray in (
         "README.md",
         "data/case_1.nii",
-        "bundle/demo.py",
+        "bundle/panel.py",
         "scripts/__pycache__/a.pyc",
         "models/.model.pt.tmp",
     ):
@@ -95,10 +95,10 @@ def test_a_folder_that_is_no_repository(root, tmp_path):
 
 
 def test_in_a_repository_what_git_tracks_is_packed(root):
-    (root / "models" / "last.pt").write_bytes(b"a training was here")
+    (root / "models" / "checkpoint_last.pt").write_bytes(b"a training was here")
     names = {path.relative_to(root).as_posix() for path in package.shipped_files(root)}
     assert "models/model.pt" in names
-    assert "models/last.pt" not in names
+    assert "models/checkpoint_last.pt" not in names
 
 
 def test_the_manifest_and_the_checksum(root, tmp_path, capsys):

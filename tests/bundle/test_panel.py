@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bundle.__main__ import main
-from bundle.panel import PREDICTION_COLOUR, TRUTH_COLOUR, choose_slices, draw_case, to_radiological
 from scripts.io import load_datalist
+from scripts.report.lesion_panel import PREDICTION_COLOUR, TRUTH_COLOUR, choose_slices, draw_case, to_radiological
 from tests.conftest import axial_affine
 
 

@@ -4,12 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from scripts.io.frame_times import TIME_CHECKS
 from scripts.io.gate import HEADER_CHECKS, Check, as_markdown
 from scripts.perfusion.given_maps import GIVEN_CHECKS
 from scripts.perfusion.quality import MAP_CHECKS, SERIES_CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "checks.md"
-TABLES = {"headers": HEADER_CHECKS, "series": SERIES_CHECKS, "given maps": GIVEN_CHECKS, "computed maps": MAP_CHECKS}
+TABLES = {
+    "headers": HEADER_CHECKS,
+    "frame times": TIME_CHECKS,
+    "series": SERIES_CHECKS,
+    "given maps": GIVEN_CHECKS,
+    "computed maps": MAP_CHECKS,
+}
 
 
 @pytest.mark.parametrize("name", TABLES)

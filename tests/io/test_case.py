@@ -14,8 +14,8 @@ from .conftest import AFFINE, FRAMES, SHAPE, case_arrays, save
 def test_loads_everything(case: dict[str, Any]) -> None:
     loaded = load_case(case | {"subject": "p3"})
     arrays = case_arrays(np.random.default_rng(0))
-    assert set(loaded) == {*arrays, "case", "affine", "dt_s", "subject", "warnings"}
-    assert (loaded["case"], loaded["subject"], loaded["dt_s"]) == ("case_7", "p3", 1.0)
+    assert set(loaded) == {*arrays, "case", "affine", "frame_times", "subject", "warnings"}
+    assert (loaded["case"], loaded["subject"], loaded["frame_times"].value) == ("case_7", "p3", 1.0)
     np.testing.assert_allclose(loaded["affine"], AFFINE, atol=1e-5)
     for key, array in arrays.items():
         np.testing.assert_array_equal(loaded[key], array)
@@ -23,7 +23,13 @@ def test_loads_everything(case: dict[str, Any]) -> None:
 
 
 def test_everything_but_the_series_is_optional(case: dict[str, Any]) -> None:
-    assert set(load_case({"image": case["image"], "dwi": None})) == {"case", "image", "affine", "dt_s", "warnings"}
+    assert set(load_case({"image": case["image"], "dwi": None})) == {
+        "case",
+        "image",
+        "affine",
+        "frame_times",
+        "warnings",
+    }
 
 
 @pytest.mark.parametrize("shape", [(*SHAPE, FRAMES, 1), (*SHAPE, 1, FRAMES), (*SHAPE, FRAMES, 1, 1)])

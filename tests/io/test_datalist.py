@@ -120,7 +120,7 @@ def test_all_problems_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["datalist", "dataset_dir"])
 def test_missing_data_name_the_command_that_makes_them(tmp_path: Path, missing: str) -> None:
     folder = tmp_path if missing == "datalist" else tmp_path / "none"
-    message = rf"{missing} '.*nothing there; `python -m scripts.phantom --out {folder} --cases 94 --seed 0` makes"
+    message = rf"{missing} '.*nothing there; `ctp-stroke phantom --out FOLDER --cases 94` makes"
     with pytest.raises(FileNotFoundError, match=message):
         load_datalist(folder / "none.json", "training", folder)
 

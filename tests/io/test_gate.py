@@ -74,9 +74,9 @@ def test_an_ordinary_header_passes_every_check(path: Path) -> None:
 )
 def test_an_interval_that_no_scan_has_is_not_believed(path: Path, unit: str, dt: float) -> None:
     loaded = load_case(write(path, units=("mm", unit), dt=dt))
-    assert loaded["dt_s"] is None
+    assert loaded["frame_times"] is None
     assert [finding.name for finding in loaded["warnings"]] == ["header_interval"]
-    assert load_case(write(path, units=("mm", "msec"), dt=1500.0))["dt_s"] == 1.5
+    assert load_case(write(path, units=("mm", "msec"), dt=1500.0))["frame_times"].value == 1.5
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "lai", "SPR"])

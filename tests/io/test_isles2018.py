@@ -9,12 +9,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts import cli
 from scripts.io import DatasetError, load_case, load_datalist
-from scripts.io.isles2018 import find_cases, main
+from scripts.io.isles2018 import find_cases
 
 from .conftest import TOKENS, save
 
 Make = Callable[..., Path]
+
+
+def main(arguments: list[str]) -> int:
+    return cli.main(["datalist", *arguments])
 
 
 def files_of(root: Path, case: int, key: str) -> list[Path]:
@@ -215,14 +220,14 @@ def test_command_warns_where_the_counts_are_missed(isles: Make, capsys: pytest.C
     assert "warning: split: expected [3, 1, 2] cases" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--folds", "9"], ["--patients", "none.csv"]])
+@pytest.mark.parametrize(("arguments", "status"), [(["--folds", "9"], 2), (["--patients", "none.csv"], 1)])
 def test_command_reports_errors_and_writes_nothing(
-    isles: Make, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    isles: Make, tmp_path: Path, arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "list.json"
-    assert main([str(isles(3)), "--out", str(out), *arguments]) == 2
+    assert main([str(isles(3)), "--out", str(out), *arguments]) == status
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
+    assert captured.err.startswith("ctp-stroke: error: ")
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert not list(tmp_path.glob("*.json"))
@@ -230,13 +235,12 @@ def test_command_reports_errors_and_writes_nothing(
 
 @pytest.mark.parametrize("split", ["1/2", "a/b/c", "0/0/0", "1/-1/2"])
 def test_bad_split(split: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["root", f"--split={split}"])
+    assert main(["root", f"--split={split}"]) == 2
     assert f"expected three numbers of cases such as 65/6/23, got '{split}'" in capsys.readouterr().err
 
 
 def test_runs_as_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["isles2018", str(tmp_path / "none")])
     monkeypatch.delitem(sys.modules, "scripts.io.isles2018")
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="1"):
         runpy.run_module("scripts.io.isles2018", run_name="__main__")

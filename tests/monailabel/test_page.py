@@ -20,4 +20,4 @@ def test_the_requests_of_the_page(server, studies, tmp_path):
     assert nib.load(mask).shape == nib.load(studies / "ras.nii.gz").shape[:3]
     assert "warnings" in json.loads(answers[2])
     assert server.wait_for_training()["status"] == "DONE"
-    assert (server.bundle / "models" / "last.pt").is_file()
+    assert (server.bundle / "models" / "checkpoint_last.pt").is_file()

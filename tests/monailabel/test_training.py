@@ -79,7 +79,7 @@ def test_other_weights_can_be_asked_for(labeled, studies, tmp_path):
     shutil.copy(ROOT / "models" / "model.pt", labeled.bundle / "models" / "shipped.pt")
     shipped = voxels(mask(labeled.infer("lps", model_filename="shipped.pt")))
     np.testing.assert_array_equal(shipped, voxels(segment(studies / "lps.nii.gz", tmp_path)))
-    last = voxels(mask(labeled.infer("lps", model_filename="last.pt")))
+    last = voxels(mask(labeled.infer("lps", model_filename="checkpoint_last.pt")))
     np.testing.assert_array_equal(last, voxels(mask(labeled.infer("lps"))))  # after one epoch the last are the best
     assert (shipped != last).any()
 

@@ -198,10 +198,10 @@ OPTIONS = ["abc", "nan", "inf", "-1", "0", "1e-300", "1e300", "", " ", "1,5", "0
 def test_a_file_of_times(name: str, base: Base, count: Count, tmp_path: Path) -> None:
     path = tmp_path / "times.txt"
     path.write_bytes(TIMES[name])
-    count("times", name, base.judge(base.bytes, options=("--dt_s", str(path))))
+    count("times", name, base.judge(base.bytes, options=("--times", str(path))))
 
 
-@pytest.mark.parametrize("option", some(["--dt_s", "--aif", "--brain"], max(EXAMPLES // 2, 1)))
+@pytest.mark.parametrize("option", some(["--times", "--aif", "--brain"], max(EXAMPLES // 2, 1)))
 @pytest.mark.parametrize("value", some(OPTIONS, max(EXAMPLES // 2, 1)))
 def test_an_option(option: str, value: str, base: Base, count: Count) -> None:
     count("option", f"{option} {value[:20]!r}", base.judge(base.bytes, options=(option, value)))

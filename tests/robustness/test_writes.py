@@ -53,7 +53,7 @@ def test_the_folder_of_a_summary(fault: str, base: Base, tmp_path: Path, count: 
     before, old = series.read_bytes(), digests(ready)
 
     def run(folder: Path) -> None:
-        assert command(series, folder, "--delay_s", "4")[0] is not None
+        assert command(series, folder, "--delay-s", "4")[0] is not None
 
     run(shutil.copytree(ready, tmp_path / "expected"))
     new = digests(tmp_path / "expected")
@@ -113,7 +113,7 @@ def test_a_small_full_disk(small_disk: Path, base: Base, count: Count) -> None:
     for share in some([1.0, 0.99, 0.9, 0.8, 0.6, 0.4]):
         filler = small_disk / "filler"
         filler.write_bytes(bytes(int(share * free) // 4096 * 4096))
-        found, said = command(base.folder / "base.nii", out, "--delay_s", "4")
+        found, said = command(base.folder / "base.nii", out, "--delay-s", "4")
         filler.unlink()
         if found is None:
             clear = "No space left" in said and str(small_disk) in said and said.count("\n") <= 1

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,34 @@ def test_without_a_bolus_the_whole_series_stays_and_the_case_says_so():
         output = PerfusionCropd("image")({"image": series, "case": "case_7", "warnings": "earlier"})
     assert len(output["image"]) == 20
     assert output["warnings"].startswith("earlier; no perfusion interval")
+
+
+def test_uneven_frames_keep_the_same_seconds():
+    even_s = np.arange(0, 60, 1.0)
+    curve = np.interp(even_s, [8, 30, 41], [0, 10, 0])
+    kept = np.r_[0:30, 30:60:3]  # the late phase has every third frame: 4 of them fall, fewer than K
+    uneven = torch.from_numpy(curve[kept]).view(-1, 1, 1, 1).expand(-1, 2, 2, 1)
+    whole = PerfusionCrop().frames(torch.from_numpy(curve).view(-1, 1, 1, 1), None)
+    found = PerfusionCrop().frames(uneven, torch.from_numpy(even_s[kept]))
+    assert (even_s[whole][0], even_s[whole][-1]) == (8, 40)
+    assert (even_s[kept][found][0], even_s[kept][found][-1]) == (8, 42), "the next frame that there is"
+    with pytest.warns(UserWarning, match="no perfusion interval"):
+        assert PerfusionCrop().frames(uneven) == slice(None)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=8, max_size=30), st.floats(0.2, 5))
+def test_even_times_change_nothing(steps, dt_s):
+    series = torch.from_numpy(np.cumsum(steps)).double().view(-1, 1, 1, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert PerfusionCrop().frames(series, dt_s * np.arange(len(series))) == PerfusionCrop().frames(series)
+
+
+def test_times_are_cropped_next_to_the_series():
+    times_s = torch.tensor([*range(30), *range(30, 60, 3)], dtype=torch.float64)
+    series = torch.from_numpy(np.interp(times_s, [8, 18, 40], [0, 10, 0])).view(-1, 1, 1, 1)
+    output = PerfusionCropd("image")({"image": series, "times_s": times_s})
+    assert torch.equal(output["times_s"], times_s)
+    assert output["kept_times_s"].tolist()[:: len(output["image"]) - 1] == [8, 42]
+    with pytest.raises(ValueError, match="times_s: expected 40 times"):
+        PerfusionCrop()(series, times_s[1:])

@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,7 @@ from scripts.transforms import CasePreprocessing
 from scripts.transforms.preprocessing import WINDOWS
 from scripts.workflow.case_dataset import root_error
 from tests.conftest import axial_affine
-from tests.perfusion.head import SPACING_MM, head
+from tests.perfusion.head import N_FRAMES, SPACING_MM, head
 
 
 def scaled(volume, key):
@@ -145,3 +146,37 @@ def test_the_maps_do_not_depend_on_the_order_of_the_axes(tmp_path):
             maps = found if maps is None else maps
             np.testing.assert_allclose(found, maps, atol=1e-3, err_msg=name)
     assert maps.max(axis=(1, 2, 3)).min() > 0.05, "all four maps show something"
+
+
+def test_two_phases_show_what_even_frames_do(tmp_path):
+    """A late phase with half of the frames gives the same network input with its sidecar, and another without."""
+    times_s = np.arange(N_FRAMES, dtype=float)
+    kept = np.r_[0:24, 24:N_FRAMES:2]
+    series = head(stripped=False, noise_hu=0.0)[0].permute(1, 2, 3, 0).numpy()
+    affine = np.diag([*SPACING_MM, 1.0])
+    images = {}
+    for name, frames in {"even": slice(None), "header": kept, "sidecar": kept}.items():
+        image = nib.Nifti1Image(series[..., frames], affine)
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["pixdim"][4] = np.diff(times_s[frames]).mean()
+        nib.save(image, tmp_path / f"{name}.nii")
+        if name == "sidecar":
+            (tmp_path / "sidecar.json").write_text(json.dumps({"FrameTimesStart": times_s[frames].tolist()}))
+        output = CasePreprocessing(size=64)({"image": str(tmp_path / f"{name}.nii")})
+        images[name] = output["image"].numpy()
+    assert output["times_source"] == "sidecar"
+    assert output["times_s"].tolist() == times_s[kept].tolist()
+    assert "times_conflict" in output["warnings"]
+    errors = {name: np.abs(images[name] - images["even"]).mean(axis=(1, 2, 3)) for name in ("header", "sidecar")}
+    for channels in (slice(0, 6), [6], [8], [9]):  # frames, CBF, MTT, Tmax
+        assert errors["sidecar"][channels].mean() < 0.5 * errors["header"][channels].mean()
+
+
+def test_given_maps_can_be_left_out(write_case):
+    case = write_case()
+    computed = CasePreprocessing(size=64, use_given_maps=False)(case)
+    alone = CasePreprocessing(size=64)({"image": case["image"], "case": "case_1"})
+    assert torch.equal(computed["image"], alone["image"])
+    given = CasePreprocessing(size=64, use_given_maps=False)({**case, "use_given_maps": True})
+    assert torch.equal(given["image"], CasePreprocessing(size=64)(case)["image"])
+    assert not torch.equal(given["image"], computed["image"])

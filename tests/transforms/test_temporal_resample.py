@@ -33,3 +33,13 @@ def test_errors_name_the_argument():
         TemporalResample(1)
     with pytest.raises(ValueError, match="with at least 2 frames, got shape"):
         TemporalResample()(torch.zeros(1, 2, 2, 2))
+
+
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=30), st.integers(2, 9))
+def test_uneven_frames_agree_with_scipy(steps, frames):
+    times_s = np.cumsum([2.0, *steps])
+    series = np.random.default_rng(0).normal(size=(len(times_s), 2, 3, 1)).astype(np.float32)
+    expected = interp1d(times_s, series, axis=0)(np.linspace(times_s[0], times_s[-1], frames).clip(*times_s[[0, -1]]))
+    np.testing.assert_allclose(TemporalResample(frames)(series, times_s), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="times_s: expected"):
+        TemporalResample(frames)(series, times_s[1:])

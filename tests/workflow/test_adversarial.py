@@ -255,9 +255,9 @@ def test_an_interrupted_adversarial_training_ends_with_the_same_bits(workflow, d
     with pytest.raises(KeyboardInterrupt):
         interrupted.run()
     train("parts", resume=True).run()
-    for name in ("last.pt", "model.pt"):
+    for name in ("checkpoint_last.pt", "model.pt"):
         assert same(state(dataset_dir / "whole" / name), state(dataset_dir / "parts" / name)), name
-    assert {"d_network", "d_optimizer"} < state(dataset_dir / "whole" / "last.pt")["trainer"].keys()
+    assert {"d_network", "d_optimizer"} < state(dataset_dir / "whole" / "checkpoint_last.pt")["trainer"].keys()
 
 
 def test_a_supervised_checkpoint_is_not_resumed_adversarially(workflow, dataset_dir):

@@ -143,7 +143,7 @@ def test_without_data_the_error_tells_the_command_that_makes_them(workflow, data
     shutil.rmtree(dataset_dir)
     with pytest.raises(RuntimeError) as caught:
         workflow("train").run()
-    assert f"python -m scripts.phantom --out {dataset_dir} --cases 94" in causes(caught.value)[-1]
+    assert "ctp-stroke phantom --out FOLDER --cases 94" in causes(caught.value)[-1]
 
 
 def test_weights_that_are_not_there_are_named(workflow, dataset_dir):

@@ -41,7 +41,7 @@ def test_one_site_alone_learns_what_a_plain_training_does(site, initial, workflo
         client.train(ExchangeObject(weights=weights))
         weights = {name: tensor.clone() for name, tensor in client.get_weights().weights.items()}
     workflow("train", epochs=2).run()
-    assert same(weights, dict(state(dataset_dir / "models" / "last.pt")["model"]))
+    assert same(weights, dict(state(dataset_dir / "models" / "checkpoint_last.pt")["model"]))
 
 
 def test_a_site_sends_what_its_weights_have_changed_by(site, initial):

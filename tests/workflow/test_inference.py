@@ -15,6 +15,7 @@ COPY = {
     "network_def": {"_target_": "tests.workflow.copying.CopyChannel", "channel": CBF},
     "checkpoint_loader#_disabled_": True,
     "min_lesion_ml": 0,
+    "use_given_maps": True,
 }
 
 

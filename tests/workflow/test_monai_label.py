@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import nibabel as nib
@@ -12,6 +13,7 @@ from fastapi import HTTPException
 from monai.bundle import ConfigParser
 
 from scripts.io.errors import CaseError
+from scripts.transforms import LoadCased
 from scripts.workflow import monai_label, training_dir
 from scripts.workflow.monai_label import MonaiLabelCase, check_options
 from tests.conftest import ROOT, SMALL
@@ -53,7 +55,8 @@ def weights(dataset_dir):
 
 def command_line(workflow, dataset_dir, **overrides):
     workflow("inference", workflow_type="infer", **overrides).run()
-    (lesion,) = dataset_dir.rglob("*_lesion.nii.gz")
+    folder = overrides.get("output_dir", dataset_dir / "eval")
+    (lesion,) = Path(folder).rglob("*_lesion.nii.gz")
     return np.asarray(nib.load(lesion).dataobj)
 
 
@@ -70,7 +73,19 @@ def test_the_mask_is_the_command_line_s(options, weights, workflow, dataset_dir)
 def test_maps_of_the_request_are_those_of_the_case(weights, workflow, dataset_dir):
     files = {key: str(dataset_dir / "case_4" / f"{key}.nii") for key in ("image", "cbf", "cbv", "mtt", "tmax")}
     found = Task(ckpt_path=weights)(**files)
-    expected = command_line(workflow, dataset_dir, ckpt_path=weights, **{"dataset#data": [{**files, "case": "c"}]})
+    computed, given = (
+        command_line(
+            workflow,
+            dataset_dir,
+            ckpt_path=weights,
+            output_dir=str(dataset_dir / str(use)),
+            use_given_maps=use,
+            **{"dataset#data": [{**files, "case": "c"}]},
+        )
+        for use in (False, True)
+    )
+    assert (computed != given).any()
+    expected = given
     np.testing.assert_array_equal(found["pred"][0].numpy(), expected)
 
 
@@ -127,5 +142,60 @@ def test_the_config_trains_where_the_rule_says(tmp_path):
     parser.read_config(ROOT / "configs" / "train.json")
     parser.config["bundle_root"] = str(tmp_path)
     assert parser.get_parsed_content("ckpt_dir") == training_dir(tmp_path)
-    assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/last.pt"
+    assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/checkpoint_last.pt"
     assert parser["checkpoint_saver"]["best_path"] == "$@ckpt_dir + '/model.pt'"
+
+
+def test_maps_next_to_the_series_are_used_on_request(weights, dataset_dir):
+    """Maps that a client does not name lie in folders next to the series."""
+    case = dataset_dir / "case_4"
+    for key in ("cbf", "cbv", "mtt", "tmax"):
+        (case / key).mkdir()
+        (case / f"{key}.nii").rename(case / key / "image.nii")
+    task = Task(ckpt_path=weights)
+    default, asked = (task(image=str(case / "image.nii"), **given)["pred"] for given in ({}, {"use_given_maps": 1}))
+    assert (default != asked).any()
+    named = task(
+        image=str(case / "image.nii"), **{key: str(case / key / "image.nii") for key in ("cbf", "cbv", "mtt", "tmax")}
+    )
+    np.testing.assert_array_equal(named["pred"], asked)
+
+
+def test_frame_times_are_options(dataset_dir):
+    image = str(dataset_dir / "case_4" / "image.nii")
+    times_s = [*(1.5 * np.arange(15)), *(21.0 + 2.0 * np.arange(1, 6))]
+    (dataset_dir / "times.txt").write_text("\n".join(map(str, times_s)))
+    loaded = [
+        MonaiLabelCase(LoadCased())({"image": image, **options})
+        for options in (
+            {"dt_s": "", "times": ""},
+            {"dt_s": "2.5"},
+            {"dt_s": 2},
+            {"times": str(dataset_dir / "times.txt")},
+        )
+    ]
+    assert [(case["dt_s"], case["times_source"]) for case in loaded] == [
+        (1.5, "header"),
+        (2.5, "case"),
+        (2.0, "case"),
+        (1.5, "case"),
+    ]
+    assert loaded[3]["times_s"].tolist() == times_s
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dt_s": "$1"}, "dt_s: expected a time between frames in s"),
+        ({"dt_s": -1}, "dt_s: expected a time between frames in s"),
+        ({"times": [1]}, "times: expected the path of a file"),
+        ({"use_given_maps": "no"}, "use_given_maps: expected true or false"),
+        ({"dt_s": 1.5, "times": "none.txt"}, "expected one of times and dt_s, got both"),
+        ({"dt_s": 1500}, "are these milliseconds"),
+        ({"times": "none.txt"}, "times 'none.txt': expected a file with frame times, got none"),
+    ],
+)
+def test_wrong_frame_times_are_told_to_the_client(options, message, dataset_dir):
+    with pytest.raises(HTTPException, match=message) as caught:
+        MonaiLabelCase(LoadCased())({"image": str(dataset_dir / "case_4" / "image.nii"), **options})
+    assert caught.value.status_code == 422

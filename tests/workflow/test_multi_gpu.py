@@ -254,7 +254,10 @@ def test_the_context_encoder_learns_from_all_processes(two_processes, one_proces
 @pytest.mark.slow
 def test_one_process_writes(two_processes):
     folder, _ = two_processes
-    assert {path.name for path in (folder / "rank0" / "apart" / "models").iterdir()} == {"model.pt", "last.pt"}
+    assert {path.name for path in (folder / "rank0" / "apart" / "models").iterdir()} == {
+        "model.pt",
+        "checkpoint_last.pt",
+    }
     assert list((folder / "rank0" / "apart" / "eval").glob("events*"))
     assert not [path for path in (folder / "rank1").rglob("*") if path.is_file()]
 
@@ -273,7 +276,7 @@ def test_a_resumed_training_ends_with_the_same_bits(two_processes):
     folder, (first, second) = two_processes
     assert len(first["resumed"]) == 3
     assert first["resumed"] == second["resumed"] == first["apart"][3:]
-    for name in ("last.pt", "model.pt"):
+    for name in ("checkpoint_last.pt", "model.pt"):
         assert same(state(folder / "rank0" / "apart" / "models" / name), state(folder / "resumed" / "models" / name))
 
 
@@ -282,7 +285,7 @@ def test_all_processes_validate_the_network_that_is_saved(two_processes):
     folder, (first, second) = two_processes
     assert len(first["validated"]) == 2
     assert first["validated"] == second["validated"]
-    saved = state(folder / "rank0" / "apart" / "models" / "last.pt")["model"]
+    saved = state(folder / "rank0" / "apart" / "models" / "checkpoint_last.pt")["model"]
     assert first["validated"][-1] == [float(value.sum()) for value in saved.values()]
 
 
@@ -346,6 +349,6 @@ def test_the_commands_of_the_page_run(tmp_path):
     write_data(tmp_path)
     endpoint = {"--rdzv_endpoint": f"127.0.0.1:{free_port()}", "--nproc_per_node": "1"}
     finish(*(start(two_machines, tmp_path, tmp_path / "results", **endpoint) for _ in range(2)))
-    assert {path.name for path in (tmp_path / "results" / "models").iterdir()} == {"model.pt", "last.pt"}
+    assert {path.name for path in (tmp_path / "results" / "models").iterdir()} == {"model.pt", "checkpoint_last.pt"}
     finish(start(evaluate, tmp_path, tmp_path / "results"))
     assert (tmp_path / "results" / "eval" / "metrics.csv").exists()

@@ -248,3 +248,22 @@ def test_formulas_in_a_table_are_texts(tmp_path):
     ResultWriter(tmp_path).write_case({**item("=cmd", 1), "warnings": "@SUM(A1)"})
     (row,) = table(tmp_path)
     assert (row["case"], row["warnings"]) == ("'=cmd", "'@SUM(A1)")
+
+
+@pytest.mark.parametrize("source", ["header", "sidecar", "case", "option"])
+def test_the_record_has_the_frame_times_that_were_used(source, workflow, write_case, tmp_path):
+    """All four doors of times, through the config, with the maps computed by them."""
+    case = write_case("ctp", shape=(32, 32, 3), maps=False)
+    times_s = [*(1.5 * np.arange(15)), *(21.0 + 2.0 * np.arange(1, 6))]
+    (tmp_path / "times.txt").write_text("\n".join(map(str, times_s)))
+    overrides = {}
+    if source == "sidecar":
+        (tmp_path / "ctp" / "image.json").write_text(json.dumps({"FrameTimesStart": times_s}))
+    elif source == "case":
+        case["times"] = times_s
+    elif source == "option":
+        overrides["times"] = str(tmp_path / "times.txt")
+    infer(workflow, **{"dataset#data": [case]}, **overrides)
+    record = json.loads((tmp_path / "eval" / "ctp" / "ctp_result.json").read_text())
+    expected = {"source": source, "dt_s": 1.5} | ({} if source == "header" else {"times_s": times_s})
+    assert record["frame_times"] == expected

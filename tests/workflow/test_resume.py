@@ -15,7 +15,7 @@ from scripts.workflow import BestMetric, LastCheckpoint
 from tests.faults import full_disk, needs_fork, points_of, run_until
 
 EPOCHS = 3
-FILES = ("last.pt", "model.pt")
+FILES = ("checkpoint_last.pt", "model.pt")
 
 
 class WorseAndBetter(MeanAbsoluteError):
@@ -48,7 +48,7 @@ def train(folder, resume=False):
         loss_function=nn.MSELoss(),
         train_handlers=[
             ValidationHandler(1, evaluator),
-            LastCheckpoint(folder / "last.pt", objects, folder / "model.pt", resume),
+            LastCheckpoint(folder / "checkpoint_last.pt", objects, folder / "model.pt", resume),
         ],
     )
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: setattr(metric, "epoch", engine.state.epoch - 1))
@@ -69,7 +69,7 @@ def whole(tmp_path):
 
 def test_the_best_weights_are_those_of_the_best_epoch(whole, tmp_path):
     assert sorted(whole) == sorted(FILES)
-    last = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)
+    last = torch.load(tmp_path / "whole" / "checkpoint_last.pt", weights_only=True)
     best = torch.load(tmp_path / "whole" / "model.pt", weights_only=True)
     assert last["best_metric"] == {"best_metric": 0.6, "best_metric_epoch": 2}
     assert not torch.equal(best["weight"], last["model"]["weight"])  # the last epoch was the third
@@ -106,7 +106,9 @@ def test_a_disk_that_is_full_in_any_save_loses_nothing(whole, tmp_path):
 @needs_fork
 def test_a_kill_while_resuming_loses_nothing_either(whole, tmp_path):
     points = points_of(partial(train, tmp_path / "counted"))
-    between = [i for i, name in enumerate(points) if name == "os.replace after"][2]  # last.pt of epoch 2, not model.pt
+    between = [i for i, name in enumerate(points) if name == "os.replace after"][
+        2
+    ]  # checkpoint_last.pt of epoch 2, not model.pt
     started = tmp_path / "started"
     assert run_until(between, partial(train, started)) == -signal.SIGKILL
     counted = shutil.copytree(started, tmp_path / "counted again")

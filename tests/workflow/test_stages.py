@@ -137,7 +137,7 @@ def test_an_interrupted_staged_training_ends_with_the_same_bits(workflow, datase
         event = Events.EPOCH_STARTED(once=epoch)
         interrupted.parser.get_parsed_content("train#trainer").add_event_handler(event, stop)
         interrupted.run()
-        assert saved(dataset_dir / "parts" / "last.pt")["trainer"]["iteration"] == 3 * (epoch - 1)
+        assert saved(dataset_dir / "parts" / "checkpoint_last.pt")["trainer"]["iteration"] == 3 * (epoch - 1)
     training("parts", resume=True).run()
-    for name in ("last.pt", "model.pt"):
+    for name in ("checkpoint_last.pt", "model.pt"):
         assert same(saved(dataset_dir / "whole" / name), saved(dataset_dir / "parts" / name)), name

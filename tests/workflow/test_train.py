@@ -29,7 +29,7 @@ def test_train_config_has_what_monai_asks_for(workflow):
 
 def test_training_writes_the_best_and_the_last_checkpoint(workflow, dataset_dir):
     workflow("train", epochs=2).run()
-    best, last = state(dataset_dir / "models" / "model.pt"), state(dataset_dir / "models" / "last.pt")
+    best, last = state(dataset_dir / "models" / "model.pt"), state(dataset_dir / "models" / "checkpoint_last.pt")
     assert sorted(last) == ["best_metric", "loss", "lr_scheduler", "model", "optimizer", "trainer"]
     assert last["trainer"]["iteration"] == 2 * 3  # nine slices in batches of four
     assert best.keys() == last["model"].keys()
@@ -44,10 +44,10 @@ def test_an_interrupted_training_ends_with_the_same_bits(workflow, dataset_dir):
     trainer.add_event_handler(Events.ITERATION_COMPLETED, stop_in_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         interrupted.run()
-    assert state(dataset_dir / "parts" / "last.pt")["trainer"]["iteration"] == 3
+    assert state(dataset_dir / "parts" / "checkpoint_last.pt")["trainer"]["iteration"] == 3
 
     workflow("train", epochs=3, ckpt_dir=str(dataset_dir / "parts"), resume=True).run()
-    for name in ("last.pt", "model.pt"):
+    for name in ("checkpoint_last.pt", "model.pt"):
         assert same(state(dataset_dir / "whole" / name), state(dataset_dir / "parts" / name)), name
 
 
@@ -59,7 +59,9 @@ def stop_in_second_epoch(engine):
 def test_the_number_of_workers_does_not_change_the_weights(workflow, dataset_dir):
     for workers in (0, 2):
         workflow("train", num_workers=workers, ckpt_dir=str(dataset_dir / f"workers{workers}")).run()
-    assert same(state(dataset_dir / "workers0" / "last.pt"), state(dataset_dir / "workers2" / "last.pt"))
+    assert same(
+        state(dataset_dir / "workers0" / "checkpoint_last.pt"), state(dataset_dir / "workers2" / "checkpoint_last.pt")
+    )
 
 
 def test_every_slice_once_an_epoch(workflow):
@@ -87,7 +89,9 @@ def test_training_goes_without_any_dwi_as_monai_label_gives_it(workflow, dataset
     cases = [{key: str(dataset_dir / case[key]) for key in ("image", "label")} for case in sections["training"]]
     training = workflow("train", **{"train#dataset#data": cases[:2], "validate#dataset#data": cases[2:]})
     training.run()
-    assert all(torch.isfinite(value).all() for value in state(dataset_dir / "models" / "last.pt")["model"].values())
+    assert all(
+        torch.isfinite(value).all() for value in state(dataset_dir / "models" / "checkpoint_last.pt")["model"].values()
+    )
 
 
 def test_the_published_widths_take_a_step(workflow):
@@ -135,7 +139,12 @@ def test_training_starts_from_pretrained_weights_of_another_image_size(workflow,
     workflow("train", ckpt_dir=str(dataset_dir / "coarse")).run()
     pretrained = dataset_dir / "coarse" / "model.pt"
     workflow("train", pretrained=str(pretrained), image_size=64, learning_rate=0.0, epochs=1).run()
-    before, after = state(pretrained), state(dataset_dir / "models" / "last.pt")["model"]
+    before, after = state(pretrained), state(dataset_dir / "models" / "checkpoint_last.pt")["model"]
     weights = [name for name in before if name.endswith("weight") and before[name].ndim == 4]
     assert len(weights) > 50
     assert all(torch.equal(before[name], after[name]) for name in weights)
+
+
+def test_a_run_shorter_than_the_interval_of_validation_saves_a_model(workflow, dataset_dir):
+    workflow("train", epochs=1, val_interval=2).run()
+    assert (dataset_dir / "models" / "model.pt").is_file()

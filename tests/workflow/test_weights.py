@@ -141,9 +141,11 @@ def test_a_training_that_diverges_stops_and_keeps_the_epoch_before(workflow, dat
             next(iter(network.parameters())).data[0] = float("nan")
 
     trainer.add_event_handler("EPOCH_STARTED", damage)
-    with pytest.raises(FloatingPointError, match=r"epoch 2, iteration 4: .*the loss is nan; '.*last.pt' keeps epoch 1"):
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 2, iteration 4: .*the loss is nan; '.*checkpoint_last.pt' keeps epoch 1"
+    ):
         trainer.run()
-    last = torch.load(dataset_dir / "models" / "last.pt", weights_only=True)
+    last = torch.load(dataset_dir / "models" / "checkpoint_last.pt", weights_only=True)
     assert last["trainer"]["iteration"] == 3
     for state in (last["model"], torch.load(dataset_dir / "models" / "model.pt", weights_only=True)):
         assert all(torch.isfinite(value).all() for value in state.values())
@@ -158,7 +160,7 @@ def test_weights_that_diverge_in_the_last_step_of_an_epoch_are_not_saved(workflo
     )
     with pytest.raises(FloatingPointError, match="holds NaN or infinity; nothing is saved"):
         trainer.run()
-    assert not (dataset_dir / "models" / "last.pt").exists()
+    assert not (dataset_dir / "models" / "checkpoint_last.pt").exists()
 
 
 def test_a_nan_in_the_weights_ends_the_command_in_one_line(dataset_dir):

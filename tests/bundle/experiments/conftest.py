@@ -67,12 +67,12 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[
         if training:
             out = Path(content["ckpt_dir"])
         out.mkdir(parents=True, exist_ok=True)
-        log.append(f"{run_name}{' resumed' * (out / 'last.pt').exists()} {content.get('epochs')}")
+        log.append(f"{run_name}{' resumed' * (out / 'checkpoint_last.pt').exists()} {content.get('epochs')}")
         if content.get("fail") == ("training" if training else content["section"]):
             if training:
-                (out / "last.pt").touch()
+                (out / "checkpoint_last.pt").touch()
             raise RuntimeError("the row's own fault")
-        for name in ["last.pt", "model.pt"] if training else ["metrics.csv"]:
+        for name in ["checkpoint_last.pt", "model.pt"] if training else ["metrics.csv"]:
             (out / name).write_text(content["metrics"])
         network = torch.nn.Linear(3, 3)
         return SimpleNamespace(parser=SimpleNamespace(get_parsed_content={"network_def": network}.get))

@@ -147,5 +147,5 @@ def test_the_command_of_the_page_trains_in_flare(tmp_path):
     StrokeLesionNet([2, 2, 4, 4, 4]).load_state_dict(weights)
     assert not torch.equal(weights["segmentor.output.weight"], initial["segmentor.output.weight"])
     for name in NAMES:
-        last = torch.load(runs / "federated" / name / "models" / "last.pt", weights_only=True)
+        last = torch.load(runs / "federated" / name / "models" / "checkpoint_last.pt", weights_only=True)
         assert last["trainer"]["epoch_length"] * 2 == last["trainer"]["iteration"]

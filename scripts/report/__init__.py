@@ -1,0 +1,1 @@
+"""What people look at: the picture of a case."""
