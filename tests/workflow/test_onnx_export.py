@@ -12,6 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 
+@pytest.mark.slow
 def test_the_verb_of_monai_gives_dynamic_shapes(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     features = [2, 2, 4, 4, 4]
