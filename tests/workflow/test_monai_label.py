@@ -143,6 +143,9 @@ def test_the_config_trains_where_the_rule_says(tmp_path):
     parser.config["bundle_root"] = str(tmp_path)
     assert parser.get_parsed_content("ckpt_dir") == training_dir(tmp_path)
     assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/checkpoint_last.pt"
+    names = sorted(["checkpoint_last.pt", "model.pt"], key=len)
+    assert names[0] == "model.pt", "MONAI Label sorts by length, and 3D Slicer takes the first"
+    assert Path(parser.get_parsed_content("last_path")).name in names
     (saving,) = (handler for handler in parser.config["train"]["handlers"] if "best_path" in handler)
     assert saving["best_path"] == "$@ckpt_dir + '/model.pt'"
 
