@@ -48,9 +48,11 @@ class StrokeLesionNet(nn.Module):
         segment_maps: give the segmentor the perfusion maps in addition to the pseudo-DWI (F_o + DWI of Table 5).
         detached: outputs, "high_level_feature" or "pseudo_dwi", through which no gradient flows back to the network
             that computes them, as in sequential training (Tables 1 and 2, and DWI(s) of Table 5).
+        dropout: fraction of the channels that is dropped after each pooling in training mode, in [0, 1). MONAI Label
+            sets it to score how uncertain a case is (Gal and Ghahramani 2016); names of weights stay the same.
 
     Raises:
-        ValueError: when there is no input, or ``detached`` has another name.
+        ValueError: when there is no input, ``detached`` has another name, or ``dropout`` is out of range.
 
     Example:
         >>> StrokeLesionNet(features=(4, 8))(torch.rand(1, 11, 32, 32)).shape
@@ -68,6 +70,7 @@ class StrokeLesionNet(nn.Module):
         squeeze_excitation: bool = True,
         segment_maps: bool = False,
         detached: Sequence[str] = (),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.frames = frames
@@ -84,6 +87,12 @@ class StrokeLesionNet(nn.Module):
         self.generator = UNet(self.channels - frames + int(frames > 0), 1, features, norm)
         segmentor_channels = 1 + maps if segment_maps else 1
         self.segmentor = SLNet(segmentor_channels, 2, features, segmentor_norm, squeeze_excitation)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
+        if dropout > 0:
+            for part in (self.extractor, self.generator, self.segmentor):
+                if part is not None:
+                    part.pool = nn.Sequential(part.pool, nn.Dropout2d(dropout))
 
     def forward(self, image: Tensor) -> Tensor:
         """Segmentation logits (N, 2, H, W) of ``image`` (N, channels, H, W).

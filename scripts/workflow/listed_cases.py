@@ -38,8 +38,10 @@ def listed_cases(
         raise ValueError(f"computed_maps: expected a part in [0, 1], got {computed_maps}")
     cases = load_datalist(datalist, section, dataset_dir, orientation=orientation)
     return [
-        {key: value for key, value in case.items() if key not in MAP_KEYS}
-        if int((index + 1) * computed_maps) > int(index * computed_maps)
-        else case
+        _without_maps(case) if int((index + 1) * computed_maps) > int(index * computed_maps) else case
         for index, case in enumerate(cases)
     ]
+
+
+def _without_maps(case: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in case.items() if key not in MAP_KEYS}

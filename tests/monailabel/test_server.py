@@ -78,7 +78,8 @@ def test_maps_come_as_paths_or_from_the_folders_beside_the_series(server, studie
         for folder in folders:
             folder.mkdir()
             (folder / "ras.nii.gz").write_bytes(paths[folder.name].read_bytes())
-        np.testing.assert_array_equal(voxels(mask(server.infer("ras"))), given)
+        np.testing.assert_array_equal(voxels(mask(server.infer("ras", use_given_maps=True))), given)
+        assert (voxels(mask(server.infer("ras"))) != given).any(), "by default they are computed"
     finally:
         for folder in folders:
             (folder / "ras.nii.gz").unlink(missing_ok=True)

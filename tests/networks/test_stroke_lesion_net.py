@@ -120,3 +120,16 @@ def test_wrong_channels(network, shape):
         network(torch.rand(shape))
     with pytest.raises(torch.jit.Error, match=message):
         torch.jit.script(network)(torch.rand(shape))
+
+
+def test_dropout_varies_the_output_in_training_mode_alone() -> None:
+    torch.manual_seed(0)
+    plain, dropping = StrokeLesionNet(features=(4, 8, 8)), StrokeLesionNet(features=(4, 8, 8), dropout=0.2)
+    dropping.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 11, 32, 32)
+    assert torch.equal(dropping.eval()(image), plain.eval()(image))
+    torch.jit.script(dropping)
+    dropping.train()
+    assert not torch.equal(dropping(image), dropping(image))
+    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1"):
+        StrokeLesionNet(features=(4, 8), dropout=1)

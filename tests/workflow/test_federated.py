@@ -65,3 +65,13 @@ def test_a_site_scores_the_weights_that_it_is_sent(files, section, site, initial
     expected = evaluation.parser.get_parsed_content("validate#evaluator").state.metrics["val_mean_dice"]
     assert expected > 0
     assert metrics["val_mean_dice"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_client_with_the_shipped_file_names_alone_evaluates(dataset_dir, initial):
+    """MONAI's defaults: it trains with train.json, and evaluates with evaluate.json merged into that."""
+    paths = {key: str(dataset_dir / "site" / key) for key in ("ckpt_dir", "output_dir")}
+    overrides = {**SMALL, **paths, "dataset_dir": str(dataset_dir)}
+    client = MonaiAlgo(bundle_root=str(ROOT), train_kwargs=dict(overrides), eval_kwargs=dict(overrides))
+    client.initialize({ExtraItems.CLIENT_NAME: "site"})
+    metrics = client.evaluate(ExchangeObject(weights=initial)).metrics
+    assert 0 <= metrics["val_mean_dice"] <= 1

@@ -28,18 +28,18 @@ class Task:
         self.config.config.update({"bundle_root": str(ROOT), **SMALL, **overrides})
         self.options = self.config.get_parsed_content("displayable_configs")
 
-    def __call__(self, **request):
+    def __call__(self, mode="eval", without=None, **request):
         data = {**self.options, "model": "bundle", "description": "text", **request}
         self.config["displayable_configs"].update({key: data[key] for key in self.options})
         self.config.parse()
         for transform in self.config.get_parsed_content("pre_transforms"):
             data = transform(data)
-        network = self.config.get_parsed_content("network_def").eval()
+        network = self.config.get_parsed_content("network_def").train(mode == "train")
         network.load_state_dict(torch.load(self.config["ckpt_path"], weights_only=True))
         with torch.no_grad():
             data["pred"] = self.config.get_parsed_content("inferer")(data["image"][None], network)[0]
         for transform in self.config.get_parsed_content("postprocessing").transforms:
-            data = transform(data)
+            data = data if type(transform).__name__ == without else transform(data)
         return data
 
 
@@ -143,6 +143,9 @@ def test_the_config_trains_where_the_rule_says(tmp_path):
     parser.config["bundle_root"] = str(tmp_path)
     assert parser.get_parsed_content("ckpt_dir") == training_dir(tmp_path)
     assert parser.get_parsed_content("last_path") == f"{training_dir(tmp_path)}/checkpoint_last.pt"
+    names = sorted(["checkpoint_last.pt", "model.pt"], key=len)
+    assert names[0] == "model.pt", "MONAI Label sorts by length, and 3D Slicer takes the first"
+    assert Path(parser.get_parsed_content("last_path")).name in names
     assert parser["checkpoint_saver"]["best_path"] == "$@ckpt_dir + '/model.pt'"
 
 
@@ -199,3 +202,16 @@ def test_wrong_frame_times_are_told_to_the_client(options, message, dataset_dir)
     with pytest.raises(HTTPException, match=message) as caught:
         MonaiLabelCase(LoadCased())({"image": str(dataset_dir / "case_4" / "image.nii"), **options})
     assert caught.value.status_code == 422
+
+
+def test_epistemic_scoring_tells_how_uncertain_a_case_is(weights, dataset_dir):
+    """What ``monailabel.tasks.scoring.epistemic_v2`` does: dropout, training mode, no way back to the case's grid."""
+    task = Task(ckpt_path=weights, **{"min_lesion_ml": 0})
+    task.config["network_def"]["dropout"] = 0.2
+    masks = [
+        task(image=str(dataset_dir / "case_4" / "image.nii"), min_lesion_ml=0, mode="train", without="Invertd")["pred"]
+        for _ in range(4)
+    ]
+    lesion = torch.stack([mask.as_tensor() for mask in masks]).squeeze().mean(dim=0).clamp_min(5e-5)
+    entropy = float((-lesion * lesion.log()).mean())
+    assert 0 < entropy < 1
