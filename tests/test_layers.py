@@ -129,7 +129,7 @@ def test_contributing_draws_the_rooms_as_they_are():
         ("scripts.io", True, "from .errors import CaseError", "scripts.io.errors"),
         ("scripts.metrics.case", False, "def f():\n    from ..io import errors", "scripts.io.errors"),
         ("scripts.metrics", True, "from ..io import errors, CaseError", "scripts.io"),
-        ("scripts.metrics.case", False, "import bundle.steps", "bundle.steps"),
+        ("scripts.metrics.case", False, "import bundle.run", "bundle.run"),
         ("scripts.metrics.case", False, "from bundle import steps", "bundle"),
     ],
 )

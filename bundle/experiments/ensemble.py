@@ -15,18 +15,21 @@ def ensemble_overlay(content: Mapping[str, Any], models: Sequence[Path]) -> dict
         content: the merged config of the evaluation.
         models: the weights of each network.
     """
-    split, *others = content["postprocessing"]["transforms"]
+    evaluation = content["validate"]
+    split, *others = evaluation["postprocessing"]["transforms"]
     networks = [f"@network_{index}" for index in range(len(models))]
     keys, images = ([f"{key}_{index}" for index in range(len(models))] for key in ("pred", "pseudo_dwi"))
     overlay: dict[str, Any] = {}
     for index in range(len(models)):
         overlay |= {f"network_def_{index}": "%network_def", f"network_{index}": f"$@network_def_{index}.to(@device)"}
-    overlay["evaluator"] = {key: value for key, value in content["evaluator"].items() if key != "network"} | {
+    overlay["validate#evaluator"] = {
+        key: value for key, value in evaluation["evaluator"].items() if key != "network"
+    } | {
         "_target_": "EnsembleEvaluator",
         "networks": networks,
         "pred_keys": keys,
     }
-    overlay["postprocessing"] = content["postprocessing"] | {
+    overlay["validate#postprocessing"] = evaluation["postprocessing"] | {
         "transforms": [
             *({**split, "keys": key, "pseudo_dwi_key": image} for key, image in zip(keys, images, strict=True)),
             {"_target_": "MeanEnsembled", "keys": keys, "output_key": "pred"},
@@ -40,9 +43,9 @@ def ensemble_overlay(content: Mapping[str, Any], models: Sequence[Path]) -> dict
             *others,
         ]
     }
-    loader = next(handler for handler in content["handlers"] if handler["_target_"].endswith("CheckpointLoader"))
     loaders = [
-        {**loader, "load_path": str(model), "load_dict": {"model": network}}
+        {**content["checkpoint_loader"], "load_path": str(model), "load_dict": {"model": network}}
         for model, network in zip(models, networks, strict=True)
     ]
-    return overlay | {"handlers": [*loaders, *(handler for handler in content["handlers"] if handler is not loader)]}
+    others = [handler for handler in evaluation["handlers"] if handler != "%checkpoint_loader"]
+    return overlay | {"validate#handlers": [*loaders, *others]}

@@ -87,7 +87,11 @@ def run(args: argparse.Namespace) -> None:
     for name, weights in models.items():
         for site in SITES:
             output = runs / name / site.name
-            where = {"dataset_dir": str(data / site.name), "ckpt_path": str(weights), "output_dir": str(output)}
+            where: dict[str, Any] = {
+                "dataset_dir": str(data / site.name),
+                "ckpt_path": str(weights),
+                "output_dir": str(output),
+            }
             run_workflow("evaluate", **where, **shared, use_given_maps=True)
             rows[name, site.name] = read_rows(output / "metrics.csv")
     write_text(args.page, federated_page(rows, {**settings, "epochs": epochs}, f"commit {commit()}, {machine()}"))

@@ -78,7 +78,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.encoder = nn.ModuleList(encoder)
-        self.pool = nn.MaxPool2d(2)
+        self.pool: nn.Module = nn.MaxPool2d(2)
         self.decoder = nn.ModuleList(decoder)
         self.output = output
         self.min_size = 2 ** (len(self.encoder) - 1)
