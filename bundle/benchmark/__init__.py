@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from scripts.workflow.memory import keep_freed_memory
+from scripts.workflow.memory_reuse import keep_freed_memory
 
 from ..provenance import ROOT, check_clean, command_line, commit, machine
 from . import deconvolution, inference, normalisation, training

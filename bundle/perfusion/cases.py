@@ -15,9 +15,9 @@ from torch import Tensor
 from scripts.perfusion import PerfusionVolumes, check_quality, perfusion_maps, read_maps
 from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.masked_grid import Spacing
-from scripts.perfusion.panel import MAPS as WINDOWS
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
+from scripts.report.perfusion_panel import MAPS as WINDOWS
 
 from ..plots import plot_maps
 from .movement import moved

@@ -56,7 +56,7 @@ def run(
 
     Writes NIfTI files on the grid of the series, summary.json and a picture.
     """
-    from ..perfusion.command import MapsRequest, write_maps
+    from .perfusion_maps import MapsRequest, write_maps
 
     request = MapsRequest(
         series=series,

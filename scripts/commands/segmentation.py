@@ -21,11 +21,11 @@ from ..io.errors import DatasetError, root_error
 from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, sidecar_path
 from ..io.origin import sha256
 from ..io.paths import bundle_root
-from ..perfusion.command import MapsRequest, is_complete, write_maps
 from ..report.lesion_panel import describe, draw_case
 from ..workflow.case_dataset import failure_line
 from ..workflow.case_evaluator import CaseEvaluator
 from ..workflow.result_writer import ResultWriter
+from .perfusion_maps import MapsRequest, is_complete, write_maps
 
 Case = Mapping[str, Any]
 _OPTIONS = ("amp", "mirror", "min_lesion_ml", "dt_s", "times", "use_given_maps")

@@ -43,3 +43,17 @@ class CanonicalFrame:
     def to_stored(self, array: NDArray) -> NDArray:
         """View of an array (H, W, D, ...) in RAS as it was stored."""
         return apply_orientation(array, self._back)
+
+
+def radiological(image: NDArray, affine: NDArray) -> NDArray:
+    """Turn an image to the radiological view: axial slices, anterior up, the patient's right on the left.
+
+    Args:
+        image: (H, W, D) or (H, W, D, T), its spatial axes in any order.
+        affine: (4, 4), voxel indices to mm (RAS+).
+
+    Returns:
+        (rows, columns, slices) or (rows, columns, slices, T), a view; rows go from anterior to posterior, columns from
+        the patient's right to left, slices from foot to head.
+    """
+    return apply_orientation(image, ornt_transform(io_orientation(affine), axcodes2ornt(("P", "L", "S"))))

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .arterial_input import ArterialInput, find_arterial_input, given_arterial_input
     from .brain import brain_mask
     from .cautions import Caution
+    from .core_and_mismatch import Reading, read_maps
     from .deconvolution import PerfusionMaps, deconvolve
     from .given_maps import check_given_maps
     from .intervals import MapErrors
     from .maps import PerfusionVolumes, perfusion_maps
     from .motion import correct_motion
     from .quality import QualityWarning, check_maps, check_quality, check_reference, check_series
-    from .reading import Reading, read_maps
     from .thresholds import ReadingThresholds
     from .transform import PerfusionMapsd
 
@@ -55,7 +55,7 @@ _HOMES = {
     "maps": ("PerfusionVolumes", "perfusion_maps"),
     "motion": ("correct_motion",),
     "quality": ("QualityWarning", "check_maps", "check_quality", "check_reference", "check_series"),
-    "reading": ("Reading", "read_maps"),
+    "core_and_mismatch": ("Reading", "read_maps"),
     "thresholds": ("ReadingThresholds",),
     "transform": ("PerfusionMapsd",),
 }

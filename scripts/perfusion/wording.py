@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .core_and_mismatch import Reading
 from .intervals import Interval
-from .reading import Reading
 from .thresholds import ReadingThresholds
 
 RESEARCH_ONLY = "RESEARCH ONLY - not for diagnosis"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..io.atomic import atomic_path
 from ..io.case import FILE_KEYS
 from ..io.nifti import read_nifti
+from ..io.orientation import radiological
 
 # Key, title, window and color map of each column; DWI has its own window.
 _COLUMNS: tuple[tuple[str, str, tuple[float, float] | None, str], ...] = (
@@ -65,11 +66,10 @@ def _slices(root: Path, case: dict[str, str]) -> tuple[dict[str, NDArray[np.floa
     for key in FILE_KEYS:
         if key in case:
             volume = read_nifti(root / case[key], case=case["case"], key=key)
-            flips = [slice(None, None, -1) if volume.affine[axis, axis] > 0 else slice(None) for axis in (0, 1)]
-            volumes[key] = volume.array[flips[0], flips[1]]
+            volumes[key] = radiological(volume.array, volume.affine)
     series, label = volumes.pop("image"), volumes.pop("label")
     lesion_pixels = label.sum(axis=(0, 1))
     index = int(np.argmax(lesion_pixels)) if lesion_pixels.any() else label.shape[2] // 2
     means = series[:, :, index].mean(axis=(0, 1))
     volumes["baseline"], volumes["peak"] = series[..., 0], series[..., int(np.argmax(means))]
-    return {key: volume[:, :, index].T for key, volume in volumes.items()}, label[:, :, index].T
+    return {key: volume[:, :, index] for key, volume in volumes.items()}, label[:, :, index]

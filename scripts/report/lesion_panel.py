@@ -16,6 +16,7 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from ..io import atomic_path, load_case, read_nifti
+from ..io.orientation import radiological
 
 PREDICTION_COLOUR, TRUTH_COLOUR = "#ffb000", "#33d6c4"
 SLICES = 3
@@ -69,7 +70,7 @@ def draw_case(case: Mapping[str, Any], results: Path, out: Path) -> dict[str, fl
         file = results / name / f"{name}_{key}.nii.gz"
         if key == "lesion" or file.is_file():
             loaded["predicted " + key] = read_nifti(file, case=name, key=label).array
-    images = {key: to_radiological(value, loaded["affine"]) for key, value in loaded.items() if _is_image(value)}
+    images = {key: radiological(value, loaded["affine"]) for key, value in loaded.items() if _is_image(value)}
     prediction, truth = images["predicted lesion"] > 0.5, images.get("label")
     voxel_ml = abs(float(np.linalg.det(loaded["affine"][:3, :3]))) / 1000
     volumes = {"predicted lesion": prediction.sum() * voxel_ml}
@@ -87,21 +88,6 @@ def draw_case(case: Mapping[str, Any], results: Path, out: Path) -> dict[str, fl
         # Without the metadata matplotlib would write its version, and the same case would not give the same bytes.
         figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
     return volumes
-
-
-def to_radiological(image: NDArray, affine: NDArray) -> NDArray:
-    """Turn an image so that [:, :, k] is an axial slice as radiologists see it: anterior up, the patient's right left.
-
-    Args:
-        image: (H, W, D) or (H, W, D, T).
-        affine: (4, 4), voxel indices to mm (RAS+).
-
-    Returns:
-        (rows, columns, slices) or (rows, columns, slices, T); rows go from anterior to posterior, columns from the
-        patient's right to left, slices from foot to head.
-    """
-    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(("P", "L", "S")))
-    return nib.orientations.apply_orientation(image, turn)
 
 
 def _is_image(value: Any) -> bool:

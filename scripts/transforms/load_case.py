@@ -10,10 +10,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..io.case import FILE_KEYS, MAP_KEYS, load_case
-from ..io.companions import with_companions
 from ..io.errors import CaseError
 from ..io.frame_times import FrameTimes, Stated
 from ..io.gate import joined, orientation_codes
+from ..io.neighboring_files import with_companions
 
 
 class LoadCased(MapTransform):
@@ -22,7 +22,7 @@ class LoadCased(MapTransform):
     MONAI's ``LoadImaged`` copies a 4D series along its time axis and takes every file for what it is; this transform
     reads it in one pass and checks that the files of a case belong together. Only ``image`` is required, since MONAI
     Label gives nothing else, and what a network takes that cannot be computed. To a case without a name, which no
-    datalist lists, come the files beside its series: see :func:`scripts.io.companions.with_companions`.
+    datalist lists, come the files beside its series: see :func:`scripts.io.neighboring_files.with_companions`.
 
     Args:
         required: keys besides ``image`` that a case must have.

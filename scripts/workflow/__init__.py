@@ -9,7 +9,7 @@ from .inferers import LesionInferer, TrainingInferer, VolumeInferer
 from .library_warnings import silence_library_warnings
 from .listed_cases import listed_cases
 from .loss_terms import LossTerms
-from .memory import KeepFreedMemory
+from .memory_reuse import KeepFreedMemory
 from .prepare_batch import PrepareTraining
 from .result_writer import ResultWriter
 from .resume import BestMetric, LastCheckpoint

@@ -7,7 +7,8 @@ import pytest
 
 from bundle.__main__ import main
 from scripts.io import load_datalist
-from scripts.report.lesion_panel import PREDICTION_COLOUR, TRUTH_COLOUR, choose_slices, draw_case, to_radiological
+from scripts.io.orientation import radiological
+from scripts.report.lesion_panel import PREDICTION_COLOUR, TRUTH_COLOUR, choose_slices, draw_case
 from tests.conftest import axial_affine
 
 
@@ -75,7 +76,7 @@ def test_slices_are_seen_as_radiologists_see_them(codes: str) -> None:
     # The corner that lies most to the patient's right, to the front and to the feet.
     corner = [-1 if code == towards else 0 for code, towards in zip(codes, "RAI", strict=True)]
     image[tuple(corner)] = 1
-    turned = to_radiological(image, affine)
+    turned = radiological(image, affine)
     assert turned.shape == (12, 10, 4)
     assert turned[0, 0, 0] == 1
 

@@ -18,12 +18,12 @@ from scripts.perfusion import (
     read_maps,
 )
 from scripts.perfusion.arterial_input import given_arterial_input, vessel_mask
+from scripts.perfusion.core_and_mismatch import right_side
 from scripts.perfusion.examination import even_times
 from scripts.perfusion.frames import range_over_time
 from scripts.perfusion.maps import _interpolated
 from scripts.perfusion.masked_grid import MaskedGrid, smooth_within
 from scripts.perfusion.quality import refuse_unusable
-from scripts.perfusion.reading import right_side
 
 from .curves import arterial_curve
 from .head import N_FRAMES, SHAPE, SPACING_MM, head

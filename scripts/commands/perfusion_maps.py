@@ -25,16 +25,16 @@ from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, FrameTimes
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
-from .arterial_input import AifSource
-from .filters import DEFAULT_SMOOTHING_MM
-from .inputs import Grid, arterial_source, is_file, mask_on_grid
-from .intervals import MapErrors
-from .maps import Method, PerfusionVolumes, perfusion_maps
-from .masked_grid import Spacing
-from .quality import QualityWarning, check_maps, check_series, refuse_unusable
-from .reading import Reading, read_maps
-from .thresholds import ReadingThresholds
-from .wording import flag_lines, volume_lines
+from ..perfusion.arterial_input import AifSource
+from ..perfusion.core_and_mismatch import Reading, read_maps
+from ..perfusion.filters import DEFAULT_SMOOTHING_MM
+from ..perfusion.inputs import Grid, arterial_source, is_file, mask_on_grid
+from ..perfusion.intervals import MapErrors
+from ..perfusion.maps import Method, PerfusionVolumes, perfusion_maps
+from ..perfusion.masked_grid import Spacing
+from ..perfusion.quality import QualityWarning, check_maps, check_series, refuse_unusable
+from ..perfusion.thresholds import ReadingThresholds
+from ..perfusion.wording import flag_lines, volume_lines
 
 _UNITS = {
     "cbf": "CBF [ml/100 g/min]",
@@ -250,7 +250,7 @@ def _write(
     thresholds: ReadingThresholds,
 ) -> None:
     """Write every file of the folder, the summary last."""
-    from .panel import write_panel  # matplotlib takes longer to import than a small case to compute
+    from ..report.perfusion_panel import write_panel  # matplotlib takes longer to import than a small case to compute
 
     case, maps, reading = found.case, found.maps, found.reading
     masks = {"brain": maps.brain, "tissue": maps.tissue, "core": found.core, "delay": found.delayed}

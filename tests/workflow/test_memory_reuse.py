@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 PROGRAM = """
 import resource
 import sys
-from scripts.workflow.memory import keep_freed_memory
+from scripts.workflow.memory_reuse import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -15,15 +15,15 @@ import torch
 
 from scripts import cli
 from scripts.commands import maps as maps_command
+from scripts.commands import perfusion_maps as command
 from scripts.io.case import load_case
-from scripts.perfusion import PerfusionVolumes, command, perfusion_maps
+from scripts.perfusion import PerfusionVolumes, perfusion_maps
 from scripts.perfusion.filters import DEFAULT_SMOOTHING_MM as FILTER_SMOOTHING_MM
 from scripts.perfusion.hemispheres import right_side
 from scripts.perfusion.maps import Method
 from tests.conftest import ROOT
-
-from .curves import arterial_curve
-from .head import N_FRAMES, SHAPE, SPACING_MM, head
+from tests.perfusion.curves import arterial_curve
+from tests.perfusion.head import N_FRAMES, SHAPE, SPACING_MM, head
 
 AFFINE = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])  # the first axis runs to the patient's left
 VOXEL_ML = 0.032
@@ -417,7 +417,7 @@ def test_an_error_while_writing_leaves_the_folder_as_it_was(
     def full(*arguments: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("scripts.perfusion.panel.write_panel", full)
+    monkeypatch.setattr("scripts.report.perfusion_panel.write_panel", full)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "summary.json").write_text('{"case": "patient"}')
     assert main([scan, "--out", str(tmp_path / "out")]) == 1

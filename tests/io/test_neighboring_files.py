@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.io.companions import with_companions
+from scripts.io.neighboring_files import with_companions
 from scripts.transforms import LoadCased
 
 

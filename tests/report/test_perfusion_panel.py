@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from scripts.io.orientation import radiological
 from scripts.perfusion import ArterialInput, MapErrors, PerfusionVolumes, read_maps
-from scripts.perfusion import panel as panel_module
 from scripts.perfusion.frame_motion import FrameMotion
-from scripts.perfusion.panel import _COLORS, write_panel
-from scripts.perfusion.views import choose_slices, radiological, view_of
 from scripts.perfusion.wording import volume_lines
+from scripts.report import perfusion_panel as panel_module
+from scripts.report.perfusion_panel import _COLORS, write_panel
+from scripts.report.radiological_view import choose_slices, view_of
 
 
 def stored_as(volume: np.ndarray, codes: str) -> nib.Nifti1Image:
@@ -37,7 +38,7 @@ def test_slices_have_the_front_on_top_and_the_right_on_the_left(codes: str) -> N
     head = np.zeros((6, 9, 2))
     head[4, 8, 1] = 1  # far right, far front, upper slice
     stored = stored_as(head, codes)
-    view = radiological(torch.from_numpy(stored.get_fdata().copy()), stored.affine)
+    view = radiological(stored.get_fdata(), stored.affine)
     assert view.shape == (9, 6, 2)
     assert np.argwhere(view).tolist() == [[0, 1, 1]]
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..io.atomic import atomic_path
-from .maps import PerfusionVolumes
-from .reading import Reading
-from .thresholds import ReadingThresholds
-from .views import View, view_of
-from .wording import RESEARCH_ONLY, flag_lines, volume_lines
+from ..perfusion.core_and_mismatch import Reading
+from ..perfusion.maps import PerfusionVolumes
+from ..perfusion.thresholds import ReadingThresholds
+from ..perfusion.wording import RESEARCH_ONLY, flag_lines, volume_lines
+from .radiological_view import View, view_of
 
 #: Name, title, unit and upper end of each map. Perfusion software shows flow, volume and times in rainbow colors.
 MAPS = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ..io.orientation import radiological
 
 _MARGIN_MM = 4.0
 
@@ -27,7 +29,7 @@ class View(NamedTuple):
 
     def strip(self, volume: Tensor) -> NDArray:
         """The shown slices of a volume (H, W, D), next to each other: (rows, slices x columns)."""
-        cells = radiological(volume, self.affine)[self.rows, self.columns][..., list(self.slices)]
+        cells = radiological(volume.cpu().numpy(), self.affine)[self.rows, self.columns][..., list(self.slices)]
         return cells.swapaxes(1, 2).reshape(len(cells), -1)
 
     def slices_of(self, mask: Tensor) -> list[int]:
@@ -35,25 +37,14 @@ class View(NamedTuple):
         return np.flatnonzero(np.moveaxis(mask.cpu().numpy(), _slice_axis(self.affine), 0).any(axis=(1, 2))).tolist()
 
 
-def radiological(volume: Tensor, affine: NDArray[np.float64]) -> NDArray:
-    """Rows from front to back, columns from the patient's right to the left, slices from the feet to the head.
-
-    Args:
-        volume: (H, W, D), its axes in any order.
-        affine: (4, 4), voxel indices to mm (RAS+).
-    """
-    ras = apply_orientation(volume.cpu().numpy(), io_orientation(affine))
-    return ras.swapaxes(0, 1)[::-1, ::-1]
-
-
 def view_of(brain: Tensor, core: Tensor, delayed: Tensor, affine: NDArray[np.float64], most: int) -> View:
     """The brain's box, and up to `most` slices, see `choose_slices`."""
     axes = io_orientation(affine)
     size_mm = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(axes[:, 0])]
-    inside = radiological(brain, affine)
+    inside = radiological(brain.cpu().numpy(), affine)
     rows = _extent(np.any(inside, axis=(1, 2)), size_mm[1])
     columns = _extent(np.any(inside, axis=(0, 2)), size_mm[0])
-    areas = [radiological(mask, affine).sum(axis=(0, 1)) for mask in (core, delayed)]
+    areas = [radiological(mask.cpu().numpy(), affine).sum(axis=(0, 1)) for mask in (core, delayed)]
     slices = choose_slices(areas[0], areas[1], np.any(inside, axis=(0, 1)), most)
     along = _slice_axis(affine)
     depth = inside.shape[2]
