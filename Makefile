@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
+.PHONY: env demo test test-all test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
 
 env: $(VENV)/.ready
 
@@ -22,6 +22,8 @@ test: env lint  ## everything that CI runs; two processes of one thread each
 
 test-robustness: env  ## more than 900 damaged inputs, kills, full disks and a soak; prints what came of each kind
 	ROBUSTNESS_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -n 2 --dist worksteal
+
+test-all: test test-robustness test-monailabel test-flare test-nnunet  ## all tests, with the environments that they need
 
 lint: env
 	$(BIN)/ruff check .
@@ -47,7 +49,7 @@ weights: env $(COHORT)/datalist.json $(MORE)/datalist.json  ## models/model.pt, 
 		--computed_maps 0.25 --ckpt_dir runs/fine --output_dir runs/fine
 	$(TRAIN) --dataset_dir $(MORE) --seed 2019 --pretrained runs/fine/model.pt --epochs 4 --learning_rate 0.0004 \
 		--computed_maps 0.5 --ckpt_dir runs/more --output_dir runs/more
-	cp runs/more/model.pt models/model.pt
+	$(BIN)/python -m bundle ship runs/more/model.pt
 
 results: env  ## docs/results.md, from the shipped weights and the same cohort
 	$(BIN)/python -m bundle results

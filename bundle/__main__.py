@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import benchmark, experiments, export, federated, nnunet, package, panel, perfusion, results, verify
+from . import benchmark, experiments, export, federated, nnunet, package, panel, perfusion, results, ship, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
     "benchmark": benchmark,
@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "panel": panel,
     "perfusion": perfusion,
     "results": results,
+    "ship": ship,
     "verify": verify,
 }
 
