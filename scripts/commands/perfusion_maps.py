@@ -261,7 +261,7 @@ def _write(
         *((name, masks[name], text.format(**limits)) for name, text in _MASKS.items()),
     ]
     texts = [str(warning) for warning in found.warnings]
-    with files_together(options.out, last=_SUMMARY) as folder:
+    with files_together(options.out, last=_SUMMARY, replaced=_outputs(case)) as folder:
         for name, volume, description in volumes:
             stored = found.frame.to_stored(volume.cpu().numpy())
             write_nifti(folder / f"{case}_{name}.nii.gz", stored, affine, description=description)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,7 @@ from .atomic import sync, temporary_path
 
 
 @contextmanager
-def files_together(folder: str | PathLike[str], last: str) -> Iterator[Path]:
+def files_together(folder: str | PathLike[str], last: str, replaced: Iterable[str] = ()) -> Iterator[Path]:
     """Give an empty folder, whose files move to `folder` when the block ends well and are removed otherwise.
 
     Files of the same names are replaced, others in `folder` stay. The empty folder lies inside `folder`, which may be a
@@ -21,6 +21,7 @@ def files_together(folder: str | PathLike[str], last: str) -> Iterator[Path]:
     Args:
         folder: where the files shall be; made, with its parents, if it is not there.
         last: name of the commit marker.
+        replaced: names of files of an earlier run that are removed if the block writes none of this name.
 
     Raises:
         NotADirectoryError: there is a file in the place of `folder`.
@@ -34,14 +35,14 @@ def files_together(folder: str | PathLike[str], last: str) -> Iterator[Path]:
         with temporary_path(target) as complete:
             complete.mkdir()
             yield complete
-            _commit(complete, target, last)
+            _commit(complete, target, last, replaced)
     finally:
         if made:
             with contextlib.suppress(OSError):  # it has files in it
                 target.rmdir()
 
 
-def _commit(complete: Path, target: Path, last: str) -> None:
+def _commit(complete: Path, target: Path, last: str, replaced: Iterable[str]) -> None:
     paths = sorted(complete.iterdir(), key=lambda path: (path.name == last, path.name))
     for path in paths:
         if (target / path.name).is_dir():
@@ -49,6 +50,9 @@ def _commit(complete: Path, target: Path, last: str) -> None:
         sync(path)
     (target / last).unlink(missing_ok=True)
     sync(target)
+    for name in {*replaced} - {path.name for path in paths}:
+        if (target / name).is_file():
+            (target / name).unlink()
     for path in paths:
         if path.name == last:
             sync(target)

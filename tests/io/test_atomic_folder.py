@@ -35,6 +35,14 @@ def test_files_of_the_same_name_are_replaced_and_others_stay(tmp_path: Path) -> 
     assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == {"a": "new", "b": "new", "c": "old"}
 
 
+def test_files_that_an_earlier_run_wrote_are_removed_if_they_are_named(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text("old")
+    with files_together(tmp_path, last="b", replaced=["a", "b", "d"]) as folder:
+        (folder / "b").write_text("new")
+    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == {"b": "new", "c": "old"}
+
+
 def test_an_error_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text("old")
