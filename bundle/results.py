@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     ]
     picture = args.out.parent / "images" / "results.png"
     plot_results(methods, picture)
-    remarks = args.out.with_suffix("") / REMARKS
+    remarks = args.out.with_name(REMARKS)
     said = remarks.read_text(encoding="utf-8") if remarks.is_file() else ""
     page = results_page(methods, introduction, made_by, picture.relative_to(args.out.parent), said)
     write_text(args.out, page)

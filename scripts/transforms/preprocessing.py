@@ -26,7 +26,7 @@ from .temporal_resample import FRAMES, TemporalResampled
 
 #: The windows that are scaled to (0, 1) and clipped. They span what brain tissue shows, normal and diseased.
 WINDOWS: dict[str, tuple[float, float]] = {
-    "image": (0.0, 80.0),  # HU: cerebrospinal fluid to enhanced grey matter
+    "image": (0.0, 80.0),  # HU: cerebrospinal fluid to enhanced gray matter
     "cbf": (0.0, 100.0),  # ml/100 g/min
     "cbv": (0.0, 8.0),  # ml/100 g
     "mtt": (0.0, 20.0),  # s

@@ -89,7 +89,7 @@ def test_the_error_names_case_file_and_fault(fault, config, workflow, dataset_di
     fault({path.stem: path for path in (dataset_dir / "case_4").iterdir()})
     key, expected = FAULTS[fault]
     with pytest.raises((RuntimeError, ValueError, FileNotFoundError)) as caught:
-        workflow(config, workflow_type="infer", **{"checkpoint_loader#_disabled_": True}).run()
+        workflow(config, workflow_type="infer", use_given_maps=True, **{"checkpoint_loader#_disabled_": True}).run()
     message = causes(caught.value)[-1]
     assert f"case 'case_4', {key} '{dataset_dir / 'case_4' / (key + '.nii')}': " in message
     assert message.count("\n") == 0
