@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ class PerfusionMapsd(MapTransform):
         for name in self.map_keys:
             if name not in given:
                 volume = getattr(maps, name)[None]
-                output[name] = MetaTensor(volume, affine=series.affine) if isinstance(series, MetaTensor) else volume
+                output[name] = _on_grid_of(series, volume)
         output["warnings"] = joined(output.get("warnings", ""), *warnings)
         return output
 
@@ -128,3 +129,10 @@ def _values(image: Tensor) -> Tensor:
 def _spacing_mm(series: Tensor) -> Spacing:
     size = series.pixdim.tolist() if isinstance(series, MetaTensor) else [1.0, 1.0, 1.0]
     return float(size[0]), float(size[1]), float(size[2])
+
+
+def _on_grid_of(series: Any, volume: Tensor) -> Tensor:
+    """A map (1, H, W, D) with the affine of its series and the transforms that the series went through."""
+    if not isinstance(series, MetaTensor):
+        return volume
+    return MetaTensor(volume, affine=series.affine, applied_operations=deepcopy(series.applied_operations))
