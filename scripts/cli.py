@@ -66,7 +66,7 @@ def _explain(error: Exception) -> tuple[int, str]:
     from .io.errors import CaseError, DatasetError, WeightsError, root_error  # with numpy and nibabel
 
     cause = root_error(error)
-    if isinstance(cause, (CaseError, DatasetError, WeightsError, OSError, FloatingPointError)):
+    if isinstance(cause, (CaseError, DatasetError, WeightsError, OSError, FloatingPointError, ModuleNotFoundError)):
         return FAILED, f"{PROGRAM}: error: {cause}"
     if isinstance(cause, ValueError):  # of an option
         return USAGE, f"{PROGRAM}: error: {cause}"

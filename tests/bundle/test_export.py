@@ -109,7 +109,7 @@ def test_the_tensorrt_config_infers_with_the_engine_s_file(weights, dataset_dir,
     (dataset_dir / "models").mkdir()
     export.export("ts", dataset_dir / "models" / "model_trt.ts", weights, WIDTHS)
     monkeypatch.setitem(sys.modules, "torch_tensorrt", ModuleType("torch_tensorrt"))
-    settings = {"workflow_type": "infer", "features": WIDTHS}
+    settings = {"workflow_type": "infer", "features": WIDTHS, "use_given_maps": True}
     engine = workflow("inference", "inference_trt", **settings, bundle_root=str(dataset_dir))
     assert isinstance(engine.parser.get_parsed_content("network_def"), torch.jit.ScriptModule)
     engine.run()

@@ -123,7 +123,10 @@ def test_a_user_downloads_loads_infers_and_trains(archive, serve, dataset_dir, t
     printed = python(["-c", LOAD, NAME, fresh], tmp_path, PYTHONPATH=str(bundle))
     assert printed.count("scripts.networks.stroke_lesion_net") == printed.count(str(bundle / "scripts")) == 2
 
-    small = {name: value for name, value in SMALL.items() if name != "features"} | {"dataset_dir": dataset_dir}
+    small = {name: value for name, value in SMALL.items() if name != "features"} | {
+        "dataset_dir": dataset_dir,
+        "use_given_maps": True,
+    }
     inference = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *options(**small)]
     python(inference, bundle)
     with (bundle / "eval" / "cases.csv").open() as stream:
@@ -157,7 +160,7 @@ def test_from_a_github_release(archive, serve, tmp_path, monkeypatch):
 
 def test_from_ngc(archive, serve, tmp_path, monkeypatch):
     with zipfile.ZipFile(archive) as opened:
-        files = {name.partition("/")[2]: opened.read(name) for name in opened.namelist()}
+        files = {name.partition("/")[2]: opened.read(name) for name in opened.namelist() if name[-1] != "/"}
     folder = f"/models/monai_{NAME}/versions/{VERSION}/files"
     listing = json.dumps({"modelFiles": [{"path": name} for name in files]}).encode()
     address = serve({folder: listing} | {f"{folder}/{name}": content for name, content in files.items()})
@@ -169,7 +172,7 @@ def test_from_ngc(archive, serve, tmp_path, monkeypatch):
 def hub_contents(archive, repository, revision):
     """What a server of the hub answers about one revision of a repository, as far as a download asks."""
     with zipfile.ZipFile(archive) as opened:
-        files = {name.partition("/")[2]: opened.read(name) for name in opened.namelist()}
+        files = {name.partition("/")[2]: opened.read(name) for name in opened.namelist() if name[-1] != "/"}
     siblings = [{"rfilename": name} for name in files]
     entries = [{"type": "file", "oid": COMMIT, "size": len(content), "path": name} for name, content in files.items()]
     info = {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}

@@ -34,7 +34,7 @@ EXACT = {
     "optimizer#_target_": "torch.optim.SGD",
     "learning_rate": 0.01,
     "train#trainer#to_kwargs": {"dtype": "$torch.float64"},
-    "val_interval": 100,
+    "validation_handler#_disabled_": True,  # images to validate on are float32
 }
 STAGES = {
     "stages": [["extractor"], ["generator", "segmentor"]],
@@ -101,7 +101,7 @@ def configured(name: str, folder: Path, results: Path, **overrides: Any) -> Conf
         config_file=config_files(name, f"multi_gpu_{name}"),
         logging_file=False,
         workflow_type="train",
-        **{**SMALL, "epochs": 2, "batch_size": ITEMS, **paths, **overrides},
+        **{**SMALL, "use_given_maps": True, "epochs": 2, "batch_size": ITEMS, **paths, **overrides},
     )
     workflow.initialize()
     return workflow
@@ -204,7 +204,7 @@ def alone(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:
         config_file=str(ROOT / "configs" / "train.json"),
         logging_file=False,
         workflow_type="train",
-        **{**SMALL, "epochs": 2, "batch_size": PROCESSES * ITEMS, **overrides},
+        **{**SMALL, "use_given_maps": True, "epochs": 2, "batch_size": PROCESSES * ITEMS, **overrides},
         dataset_dir=str(folder),
         output_dir=str(folder / "one" / name / "eval"),
         ckpt_dir=str(folder / "one" / name / "models"),
@@ -325,7 +325,7 @@ def start(command: str, folder: Path, results: Path, **options: str) -> subproce
         if name in options:
             arguments[index] = f"{name}={options[name]}"
     paths = {"dataset_dir": folder, "output_dir": results / "eval", "ckpt_dir": results / "models"}
-    for name, value in {**SMALL, "batch_size": ITEMS, **paths}.items():
+    for name, value in {**SMALL, "use_given_maps": True, "batch_size": ITEMS, **paths}.items():
         arguments += [f"--{name}", str(value)]
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *arguments[1:]],

@@ -35,7 +35,7 @@ def evaluate(step: Step) -> tuple[dict[str, torch.Tensor], list[dict[str, str]]]
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             probabilities[batch["case"]] = output["probability"].as_tensor()
 
-    workflow.parser.get_parsed_content("evaluator").add_event_handler(Events.ITERATION_COMPLETED, keep)
+    workflow.parser.get_parsed_content("validate#evaluator").add_event_handler(Events.ITERATION_COMPLETED, keep)
     workflow.run()
     with (Path(step["overrides"]["output_dir"]) / "metrics.csv").open(newline="") as stream:
         return probabilities, list(csv.DictReader(stream))

@@ -39,7 +39,7 @@ def test_a_command_of_the_page_names_what_is_there(command: str) -> None:
 
 
 def test_the_configs_of_the_page_are_there() -> None:
-    assert len(CONFIGS) == 4
+    assert len(CONFIGS) == 7
     assert all((ROOT / config).is_file() for config in CONFIGS)
 
 

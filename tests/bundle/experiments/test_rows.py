@@ -132,10 +132,14 @@ def test_an_ensemble_loads_every_fold_once(overlay, tmp_path, setting):
         f"a_1_fold_{i}/train/model.pt" for i in (1, 2)
     }
     settings = ensemble["overrides"]
-    loaded = {handler["load_path"]: handler["load_dict"] for handler in settings["handlers"] if "load_path" in handler}
+    loaded = {
+        handler["load_path"]: handler["load_dict"]
+        for handler in settings["validate#handlers"]
+        if "load_path" in handler
+    }
     models = [str(setting.folder / f"a_1_fold_{fold}" / "train" / "model.pt") for fold in (1, 2)]
     assert loaded == {model: {"model": f"@network_{index}"} for index, model in enumerate(models)}
-    assert settings["evaluator"]["networks"] == ["@network_0", "@network_1"]
+    assert settings["validate#evaluator"]["networks"] == ["@network_0", "@network_1"]
 
 
 def test_the_rows_of_the_repository_can_be_planned(setting):
