@@ -1,18 +1,17 @@
 """Measure the shipped weights and the thresholds on cases that none of them has seen, and write the results page."""
 
 import argparse
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from scripts.io import SECTIONS
-from scripts.metrics import CLINICAL_RULES, METRICS, ThresholdRule, best_rule, case_metrics
+from scripts.metrics import CLINICAL_RULES, ThresholdRule, best_rule, case_metrics
 
+from .case_rows import read_rows
 from .data import PHANTOM, describe_data, ensure_data, load_cases
 from .markdown import write_text
 from .plots import plot_results
@@ -92,20 +91,6 @@ def network_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     overrides: dict[str, Any] = {key: str(path) for key, path in places.items()}
     run_workflow("evaluate", **overrides, use_given_maps=True)  # those that the thresholds are applied to
     return read_rows(args.eval_dir / "metrics.csv")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a metrics.csv as :class:`scripts.metrics.CaseMetrics` writes it; an empty cell is NaN.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it has no rows, or a column is missing.
-    """
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"case", *METRICS} <= set(rows[0]):
-        raise ValueError(f"metrics '{path}': expected rows with the columns case, {', '.join(METRICS)}")
-    return [{"case": row["case"]} | {name: float(row[name] or np.nan) for name in METRICS} for row in rows]
 
 
 def threshold_rows(

@@ -28,8 +28,9 @@ from scripts.perfusion.deconvolution import DEFAULT_THRESHOLD
 from scripts.perfusion.deconvolution import Method as Deconvolution
 from scripts.perfusion.examination import examine
 from scripts.perfusion.filters import filter_curves, principal_curves, to_basis
-from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM, Method, PerfusionVolumes
+from scripts.perfusion.maps import DEFAULT_SMOOTHING_MM, Method
 from scripts.perfusion.masked_grid import MaskedGrid
+from scripts.perfusion.volumes import PerfusionVolumes
 from scripts.phantom.case import PhantomCase
 
 from .cases import INTERVAL_S, N_FRAMES, SEED, matrix_of, simulated_case, write_series

@@ -7,7 +7,7 @@ from typing import Any
 from scripts.metrics import by_stratum
 from scripts.metrics.strata import ANY_LESION
 
-from ..results import read_rows
+from ..case_rows import read_rows
 from .plan import DONE, METRICS, TESTING, VALIDATION, Plan
 from .published import PublishedRow
 from .rows import Row

@@ -20,10 +20,10 @@ from scripts.io import SECTIONS, atomic_path, load_datalist, write_datalist, wri
 from scripts.metrics import by_stratum
 from scripts.metrics.strata import ANY_LESION
 
+from ..case_rows import read_rows
 from ..data import DATALIST
 from ..markdown import bullets, page, table, write_text
 from ..provenance import ROOT, check_clean, commit, machine
-from ..results import read_rows
 from ..run import run_workflow
 from .sites import SITES, make_site
 

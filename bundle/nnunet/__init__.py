@@ -14,10 +14,11 @@ from scripts.metrics import by_stratum
 from scripts.metrics.handler import write_rows
 from scripts.metrics.strata import ANY_LESION, LARGE, MEDIUM, SMALL
 
+from ..case_rows import read_rows
 from ..data import DATALIST, PHANTOM, describe_data, ensure_data
 from ..markdown import bullets, page, write_text
 from ..provenance import ROOT, check_clean, command_line, commit, machine
-from ..results import check_same_cases, read_rows
+from ..results import check_same_cases
 from ..results_page import COLUMNS, SYNTHETIC, Method, metrics_table
 from .peer import Peer, Record
 

@@ -30,10 +30,11 @@ from ..perfusion.core_and_mismatch import Reading, read_maps
 from ..perfusion.filters import DEFAULT_SMOOTHING_MM
 from ..perfusion.inputs import Grid, arterial_source, is_file, mask_on_grid
 from ..perfusion.intervals import MapErrors
-from ..perfusion.maps import Method, PerfusionVolumes, perfusion_maps
+from ..perfusion.maps import Method, perfusion_maps
 from ..perfusion.masked_grid import Spacing
 from ..perfusion.quality import QualityWarning, check_maps, check_series, refuse_unusable
 from ..perfusion.thresholds import ReadingThresholds
+from ..perfusion.volumes import PerfusionVolumes
 from ..perfusion.wording import flag_lines, volume_lines
 
 _UNITS = {

@@ -177,9 +177,9 @@ def write_datalists(
     return f"{len(cases)} cases of {len({case['subject'] for case in cases})} patients: {listed}{also} -> {out}"
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # `python -m scripts.io.isles2018` is `ctp-stroke datalist`
+    import runpy
     import sys
 
-    from ..cli import main  # `python -m scripts.io.isles2018` is `ctp-stroke datalist`
-
-    sys.exit(main(["datalist", *sys.argv[1:]]))
+    sys.argv[1:1] = ["datalist"]
+    runpy.run_module("scripts", run_name="__main__")

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from .deconvolution import PerfusionMaps, deconvolve
     from .given_maps import check_given_maps
     from .intervals import MapErrors
-    from .maps import PerfusionVolumes, perfusion_maps
+    from .maps import perfusion_maps
     from .motion import correct_motion
     from .quality import QualityWarning, check_maps, check_quality, check_reference, check_series
     from .thresholds import ReadingThresholds
     from .transform import PerfusionMapsd
+    from .volumes import PerfusionVolumes
 
 __all__ = [
     "ArterialInput",
@@ -52,12 +53,13 @@ _HOMES = {
     "deconvolution": ("PerfusionMaps", "deconvolve"),
     "intervals": ("MapErrors",),
     "given_maps": ("check_given_maps",),
-    "maps": ("PerfusionVolumes", "perfusion_maps"),
+    "maps": ("perfusion_maps",),
     "motion": ("correct_motion",),
     "quality": ("QualityWarning", "check_maps", "check_quality", "check_reference", "check_series"),
     "core_and_mismatch": ("Reading", "read_maps"),
     "thresholds": ("ReadingThresholds",),
     "transform": ("PerfusionMapsd",),
+    "volumes": ("PerfusionVolumes",),
 }
 
 

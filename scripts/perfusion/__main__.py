@@ -1,8 +1,8 @@
 """`python -m scripts.perfusion`: the same as `ctp-stroke maps`."""
 
+import runpy
 import sys
 
-from ..cli import main
-
 if __name__ == "__main__":
-    sys.exit(main(["maps", *sys.argv[1:]]))
+    sys.argv[1:1] = ["maps"]
+    runpy.run_module("scripts", run_name="__main__")

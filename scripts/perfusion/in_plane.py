@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .masked_grid import Spacing
-
-if TYPE_CHECKING:
-    from .maps import PerfusionVolumes
+from .volumes import PerfusionVolumes
 
 RESOLVED_MM = 0.9
 """What a CT-perfusion image resolves at best: smooth kernels at 80 kV have half of their contrast at 0.5 line pairs per

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,10 +23,10 @@ from .deconvolution import deconvolve
 from .enhancement import Times
 from .examination import Examination, even_times, examine, median_interval_s
 from .filters import DEFAULT_SMOOTHING_MM, FilteredCurves, filter_curves
-from .frame_motion import FrameMotion
 from .frames import mean_over_time
 from .in_plane import InPlaneGrid
 from .masked_grid import MaskedGrid, Spacing
+from .volumes import PerfusionVolumes
 
 Method = Literal["bayesian", "osvd", "bcsvd", "ssvd"]
 
@@ -34,53 +34,6 @@ _FLUID_SMOOTHING_MM = 1.0
 _DELAY_SMOOTHING = 0.7  # of the smoothing: delay changes from territory to territory, not from voxel to voxel; a choice
 _HEAD_RADIUS_MM = 70.0
 _VOXELS_AT_ONCE = 16384
-
-
-class PerfusionVolumes(NamedTuple):
-    """Maps of an examination and what they were made from; tensors on the device of the series.
-
-    The maps are float32 (H, W, D), zero outside the brain and in fluid. Large vessels show what tissue surrounds them.
-    """
-
-    cbf: Tensor
-    """Cerebral blood flow, ml/100 g/min."""
-    cbv: Tensor
-    """Cerebral blood volume, ml/100 g."""
-    mtt: Tensor
-    """Mean transit time, 60 CBV / CBF, s."""
-    tmax: Tensor
-    """Time at which the residue function is largest, s; not below 0."""
-    ttp: Tensor
-    """Time from the first frame to the peak of the tissue curve, s."""
-    cbf_sd: Tensor | None
-    """Standard deviation of CBF, ml/100 g/min; None where the method gives none, as the two that follow."""
-    cbv_sd: Tensor | None
-    """Standard deviation of CBV, ml/100 g."""
-    tmax_sd: Tensor | None
-    """Standard deviation of Tmax, s."""
-    baseline: Tensor
-    """Attenuation before contrast, smoothed, HU."""
-    brain: Tensor
-    """Boolean (H, W, D)."""
-    tissue: Tensor
-    """Boolean (H, W, D): the brain without its vessels and fluid spaces, what statistics are made of."""
-    arterial: ArterialInput
-    """The arterial input and venous output functions, at `times_s`."""
-    n_baseline: int
-    """Frames before contrast arrives."""
-    times_s: Tensor
-    """(T,) times of the frames that were used, s after the first frame of the series."""
-    series_times_s: Tensor
-    """(T',) times of all frames of the series."""
-    dt_s: float
-    """Usual time between the frames that were used, s."""
-    motion: FrameMotion
-    """How far the head moved in every frame of the series, and which frames were left out."""
-    motion_mm: Tensor
-    """(T,) displacement of each frame that was used at the surface of the brain, by the curves; what is left of it
-    after a motion correction."""
-    noise_ratio: float
-    """Noise of the smoothed curves over the peak of their mean."""
 
 
 def perfusion_maps(

@@ -17,9 +17,9 @@ from .curve_features import curve_features
 from .enhancement import frame_times
 from .frame_motion import longest_gap_s
 from .frames import mean_over_time
-from .maps import PerfusionVolumes
 from .masked_grid import Spacing
 from .survey import Survey, brain_numbers, frame_numbers, slab_step_s, survey_series, time_numbers
+from .volumes import PerfusionVolumes
 
 _PASSAGE_S = 25.0
 _CHOICE = "a choice"

@@ -17,10 +17,11 @@ from ..io.errors import CaseError
 from ..io.gate import QualityWarning, joined
 from .filters import DEFAULT_SMOOTHING_MM
 from .given_maps import check_given_maps
-from .maps import Method, PerfusionVolumes, perfusion_maps
+from .maps import Method, perfusion_maps
 from .masked_grid import Spacing
 from .quality import check_maps, check_series, refuse_unusable
 from .survey import survey_series
+from .volumes import PerfusionVolumes
 
 MAP_KEYS = ("cbf", "cbv", "mtt", "tmax")
 

@@ -1,8 +1,8 @@
 """`python -m scripts.phantom`: the same as `ctp-stroke phantom`."""
 
+import runpy
 import sys
 
-from ..cli import main
-
 if __name__ == "__main__":
-    sys.exit(main(["phantom", *sys.argv[1:]]))
+    sys.argv[1:1] = ["phantom"]
+    runpy.run_module("scripts", run_name="__main__")

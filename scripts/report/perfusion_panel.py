@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..io.atomic import atomic_path
 from ..perfusion.core_and_mismatch import Reading
-from ..perfusion.maps import PerfusionVolumes
 from ..perfusion.thresholds import ReadingThresholds
+from ..perfusion.volumes import PerfusionVolumes
 from ..perfusion.wording import RESEARCH_ONLY, flag_lines, volume_lines
 from .radiological_view import View, view_of
 

@@ -11,8 +11,9 @@ import torch
 
 from bundle import results
 from bundle.__main__ import main
+from bundle.case_rows import read_rows
 from bundle.data import describe_data, ensure_data, load_cases
-from bundle.results import check_same_cases, read_rows
+from bundle.results import check_same_cases
 from bundle.results_page import Method, difference_line, lesion_free_table, metrics_table
 from scripts.metrics import METRICS, TMAX_6S, ThresholdRule, case_metrics
 from scripts.metrics.handler import write_rows
