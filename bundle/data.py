@@ -8,29 +8,9 @@ from typing import Any
 from nibabel.affines import voxel_sizes
 
 from scripts.io import load_case, load_datalist
-from scripts.phantom import generate_cohort
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS
 
 DATALIST, PHANTOM = "datalist.json", "phantom.json"
-
-
-def ensure_data(
-    folder: Path, counts: tuple[int, int, int], seed: int, *, workers: int = 2, matrix: int = FIELD_OF_VIEW_PIXELS
-) -> Path:
-    """The datalist in a folder; a phantom is made where there is none yet.
-
-    Args:
-        folder: a data set, or where to make one.
-        counts: cases for training, validation and testing.
-        seed: of the phantom.
-        workers: processes that make it.
-        matrix: pixels along each side of its slices.
-    """
-    if not (folder / DATALIST).is_file():
-        # An interrupted phantom has its marker and no datalist: that alone is overwritten.
-        overwrite = (folder / PHANTOM).is_file()
-        generate_cohort(folder, counts, seed, matrix=matrix, workers=workers, overwrite=overwrite, progress=True)
-    return folder / DATALIST
 
 
 def describe_data(folder: Path) -> str:

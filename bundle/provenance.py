@@ -18,7 +18,7 @@ ROOT = Path(bundle_root())
 DOCS = ROOT / "docs"
 CODE = ("scripts", "bundle", "configs")
 """What decides a result: a page written before is no change of the code."""
-NOT_IN_A_RUN = ("cli.py", "datasets", "dicom", "phantom", "report")
+NOT_IN_A_RUN = ("__main__.py", "cli.py", "commands", "datasets", "dicom", "phantom", "report")
 """Parts of `scripts` that neither training nor evaluation uses."""
 
 

@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 from scripts.io import SECTIONS
 from scripts.metrics import CLINICAL_RULES, ThresholdRule, best_rule, case_metrics
+from scripts.phantom import ensure_cohort
 
 from .case_rows import read_rows
-from .data import PHANTOM, describe_data, ensure_data, load_cases
+from .data import PHANTOM, describe_data, load_cases
 from .markdown import write_text
 from .plots import plot_results
 from .provenance import DOCS, ROOT, check_clean, commit, machine
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, compare, and write the page with its picture."""
     check_weights(args.ckpt_path)
     check_clean(args.out, found := commit())
-    datalist = ensure_data(args.dataset_dir, COUNTS, SEED)
+    datalist = ensure_cohort(args.dataset_dir, COUNTS, SEED)
     methods = [Method("this bundle", network_rows(args))]
     training = load_cases(args.dataset_dir, datalist, SECTIONS[0])
     chosen, chosen_dice = best_rule(tqdm(training, desc="best threshold, training cases", unit="case"))

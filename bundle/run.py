@@ -6,7 +6,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts.workflow.case_dataset import root_error
+from scripts.io.errors import root_error
 
 from .provenance import ROOT
 

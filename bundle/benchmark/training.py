@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from scripts.losses import StrokeLesionLoss
 from scripts.networks import StrokeLesionNet
 from scripts.networks.outputs import TrainingOutputs
+from scripts.phantom import ensure_cohort
 from scripts.phantom.parameters import ScanParameters
 from scripts.workflow import PrepareTraining
 
-from ..data import ensure_data
 from ..run import config_files
 from .floors import convolutions_alone, plain_normalization
 from .measure import Alternative, Figure, Found, Growth, Row, Run, Settings, compared, growth
@@ -98,7 +98,7 @@ def measure(settings: Settings) -> Found:
 
 def _config(folder: Path, pixels: int, widths: Sequence[int], settings: Settings) -> ConfigParser:
     """`configs/train.json` on a phantom of a few cases."""
-    datalist = ensure_data(folder / "phantom", (CASES, 1, 1), SEED, workers=1, matrix=pixels)
+    datalist = ensure_cohort(folder / "phantom", (CASES, 1, 1), SEED, workers=1, matrix=pixels)
     parser = ConfigParser()
     parser.read_config([str(path) for path in config_files("train")])
     overrides = {"dataset_dir": str(datalist.parent), "image_size": pixels, "features": list(widths)}

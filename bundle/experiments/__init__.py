@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 
 from scripts.io import PAPER_COUNTS, write_json
+from scripts.phantom import ensure_cohort
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS
 
-from ..data import DATALIST, PHANTOM, describe_data, ensure_data
+from ..data import DATALIST, PHANTOM, describe_data
 from ..provenance import ROOT, check_clean, command_line, commit
 from .outcome import is_done, outcome_of
 from .plan import Plan, Setting
@@ -131,7 +132,7 @@ def shared_setting(
         if (data and not quick) or (folds and not make_data):
             raise FileNotFoundError(f"data '{folder}': expected a data set with a {DATALIST}, got none")
         if make_data:
-            ensure_data(folder, counts, seed, matrix=matrix, workers=os.cpu_count() or 1)
+            ensure_cohort(folder, counts, seed, matrix=matrix, workers=os.cpu_count() or 1)
         else:
             print(f"first a phantom of {sum(counts)} cases would be made in {folder}")
     overlays = (*((QUICK,) if quick else ()), *config)

@@ -13,9 +13,10 @@ from scipy.stats import wilcoxon
 from scripts.metrics import by_stratum
 from scripts.metrics.handler import write_rows
 from scripts.metrics.strata import ANY_LESION, LARGE, MEDIUM, SMALL
+from scripts.phantom import ensure_cohort
 
 from ..case_rows import read_rows
-from ..data import DATALIST, PHANTOM, describe_data, ensure_data
+from ..data import DATALIST, PHANTOM, describe_data
 from ..markdown import bullets, page, write_text
 from ..provenance import ROOT, check_clean, command_line, commit, machine
 from ..results import check_same_cases
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     epochs = args.epochs or (2 if args.quick else config["epochs"])
     data = args.data or ROOT / "data" / ("phantom_quick" if args.quick else "phantom")
     if args.data is None:
-        ensure_data(data, QUICK_COUNTS if args.quick else COUNTS, SEED, matrix=96 if args.quick else 256)
+        ensure_cohort(data, QUICK_COUNTS if args.quick else COUNTS, SEED, matrix=96 if args.quick else 256)
     peer = Peer(data / DATALIST, data, channels, epochs, args.seed, config["min_lesion_ml"], args.out)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     records = {name: peer.measure(name, args.nnunet, device, args.workers) for name in args.configuration}

@@ -24,11 +24,8 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Make one synthetic case, segment it with the weights that ship, and draw it next to the truth."""
-    from ..phantom import generate_cohort
+    from ..phantom import ensure_cohort
 
     data = out / f"data_seed{seed}"
-    if not (data / "datalist.json").is_file():
-        # An interrupted phantom has its marker and no datalist: that alone is overwritten.
-        overwrite = (data / "phantom.json").is_file()
-        generate_cohort(data, (0, 0, 1), seed, matrix=matrix, overwrite=overwrite, progress=True)
+    ensure_cohort(data, (0, 0, 1), seed, workers=1, matrix=matrix)
     return segment([data], out, {}, overwrite=True)

@@ -25,10 +25,11 @@ from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, FrameTimes
 from ..io.nifti import write_nifti
 from ..io.orientation import CanonicalFrame
 from ..io.origin import is_other, origin
+from ..io.paths import is_file
 from ..perfusion.arterial_input import AifSource
 from ..perfusion.core_and_mismatch import Reading, read_maps
 from ..perfusion.filters import DEFAULT_SMOOTHING_MM
-from ..perfusion.inputs import Grid, arterial_source, is_file, mask_on_grid
+from ..perfusion.inputs import Grid, arterial_source, mask_on_grid
 from ..perfusion.intervals import MapErrors
 from ..perfusion.maps import Method, perfusion_maps
 from ..perfusion.masked_grid import Spacing

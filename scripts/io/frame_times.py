@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .errors import CaseError
 from .gate import FRAME_INTERVAL, Check, QualityWarning
 from .nifti import frame_interval_s
+from .paths import is_file
 
 TIMES_KEY = "times"
 INTERVAL_KEY = "dt_s"
@@ -151,7 +152,7 @@ def _sources(
     if (stated := _of_case(case, str(case.get("case", "?")))) is not None:
         yield "case", *stated
     sidecar = sidecar_path(case["image"])
-    if _is_file(sidecar) and _is_timed(sidecar):
+    if is_file(sidecar) and _is_timed(sidecar):
         yield "sidecar", TIMES_KEY, sidecar
     dt_s = frame_interval_s(header)
     if dt_s is not None and FRAME_INTERVAL.judge(dt_s, fatal_only=True) is None:
@@ -179,7 +180,7 @@ def _frame_times(
 ) -> FrameTimes:
     """What a source states, checked."""
     file = stated if isinstance(stated, (str, os.PathLike)) else None
-    if file is not None and not _is_file(file):
+    if file is not None and not is_file(file):
         raise FileNotFoundError(f"case '{name}', {key} '{file}': expected a file with frame times, got none")
     try:
         if isinstance(stated, Real) and not isinstance(stated, bool):
@@ -259,13 +260,6 @@ def _content(path: Path) -> Any:
         return [float(word) for word in words]
     except ValueError as error:
         raise ValueError(f"a text that is no list of numbers ({error})"[:200]) from error
-
-
-def _is_file(path: str | os.PathLike[str]) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # a text that is no path
-        return False
 
 
 def _conflicts(used: FrameTimes, others: Sequence[FrameTimes], n_frames: int) -> list[QualityWarning]:

@@ -1,5 +1,6 @@
-"""Where the bundle lies."""
+"""Where the bundle lies, and what the path of a file is."""
 
+import os
 from pathlib import Path
 
 PACKAGE = "ctp_stroke_lesion_segmentation"
@@ -15,3 +16,11 @@ def is_installed() -> bool:
     """Whether the bundle's folder belongs to an environment, so that nothing is to be written there."""
     root = Path(bundle_root())
     return root.name == PACKAGE and any(root.parent.glob(f"{PACKAGE}-*.dist-info"))
+
+
+def is_file(text: str | os.PathLike[str]) -> bool:
+    """Whether a text is the path of a file; one that no file can have is none."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with a character that no path has
+        return False

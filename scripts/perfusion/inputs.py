@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..io.case import GRID_TOLERANCE_MM, grid_shift_mm
 from ..io.nifti import read_nifti
+from ..io.paths import is_file
 from .arterial_input import AifSource
 
 
@@ -31,14 +32,6 @@ def arterial_source(text: str, grid: Grid) -> AifSource:
     if not is_file(text):
         raise ValueError(f"--aif: expected a voxel i,j,k, a mask or a text file with a curve, got {text!r}")
     return torch.from_numpy(_numbers(text, "--aif")).float()
-
-
-def is_file(text: str | Path) -> bool:
-    """Whether a text is the path of a file; one that no file can have is none."""
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long, or with a character that no path has
-        return False
 
 
 def _numbers(path: str, option: str) -> NDArray[np.float64]:

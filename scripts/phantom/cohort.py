@@ -95,6 +95,26 @@ def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
     return planned
 
 
+def ensure_cohort(
+    folder: Path, counts: tuple[int, int, int], seed: int, *, workers: int = 2, matrix: int = FIELD_OF_VIEW_PIXELS
+) -> Path:
+    """The datalist in a folder; a phantom is made where there is none yet.
+
+    Args:
+        folder: a data set, or where to make one.
+        counts: cases for training, validation and testing.
+        seed: of the phantom.
+        workers: processes that make it.
+        matrix: pixels along each side of its slices.
+    """
+    datalist = folder / DATALIST_FILE
+    if not datalist.is_file():
+        # An interrupted phantom has its marker and no datalist: that alone is overwritten.
+        overwrite = (folder / MARKER_FILE).is_file()
+        generate_cohort(folder, counts, seed, matrix=matrix, workers=workers, overwrite=overwrite, progress=True)
+    return datalist
+
+
 def generate_cohort(
     out: Path,
     counts: Sequence[int],

@@ -12,12 +12,13 @@ import torch
 from bundle import results
 from bundle.__main__ import main
 from bundle.case_rows import read_rows
-from bundle.data import describe_data, ensure_data, load_cases
+from bundle.data import describe_data, load_cases
 from bundle.results import check_same_cases
 from bundle.results_page import Method, difference_line, lesion_free_table, metrics_table
 from scripts.metrics import METRICS, TMAX_6S, ThresholdRule, case_metrics
 from scripts.metrics.handler import write_rows
 from scripts.networks import StrokeLesionNet
+from scripts.phantom import ensure_cohort
 
 RULES = [TMAX_6S, ThresholdRule("cbf", 0.5, above=False, relative=True)]
 
@@ -154,9 +155,9 @@ def test_data_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if len(made) > 1:  # the first is interrupted
             (folder / "datalist.json").touch()
 
-    monkeypatch.setattr("bundle.data.generate_cohort", generate)
+    monkeypatch.setattr("scripts.phantom.cohort.generate_cohort", generate)
     for _ in range(3):
-        ensure_data(tmp_path / "data", (0, 0, 4), 9)
+        ensure_cohort(tmp_path / "data", (0, 0, 4), 9)
     assert made == [((0, 0, 4), 9, False), ((0, 0, 4), 9, True)]
     assert describe_data(tmp_path / "data") == "the phantom with seed 9 (`--split 0/0/4 --seed 9`)"
     assert describe_data(tmp_path) == f"the data set `{tmp_path.name}`"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bundle.data import ensure_data
 from scripts.io import load_datalist
+from scripts.phantom import ensure_cohort
 from tests.monailabel.server import Server
 
 PYTHON = "MONAILABEL_PYTHON"
@@ -28,7 +28,7 @@ def python():
 def case(python, tmp_path_factory):
     """A synthetic case, with all its files."""
     folder = tmp_path_factory.mktemp("phantom")
-    return load_datalist(ensure_data(folder, (0, 0, 1), SEED, workers=1), "testing", folder)[0]
+    return load_datalist(ensure_cohort(folder, (0, 0, 1), SEED, workers=1), "testing", folder)[0]
 
 
 def oblique(affine):
