@@ -65,8 +65,9 @@ env-monailabel: $(VENV_MONAILABEL)/.ready  ## MONAI Label 0.8.5 on a CPU
 
 $(VENV_MONAILABEL)/.ready: pyproject.toml constraints.txt $(wildcard bundle/monai_label/*.txt bundle/monai_label/*.py)
 	$(PYTHON) -m venv $(VENV_MONAILABEL)
+	grep -v '^pydicom==' constraints.txt > $(VENV_MONAILABEL)/constraints.txt  # MONAI Label pins an older one
 	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV_MONAILABEL)/constraints.txt \
 		--editable ".[tracking]" --requirement bundle/monai_label/requirements.txt
 	$(VENV_MONAILABEL)/bin/pip install --quiet --disable-pip-version-check --no-deps \
 		--requirement bundle/monai_label/requirements-no-deps.txt
