@@ -23,7 +23,7 @@ def run(
     matrix: Annotated[int, typer.Option(help="pixels along a side of a slice.")] = 256,
     debug: Debug = False,
 ) -> int:
-    """Make one synthetic case, segment it with the weights that ship, compute its maps, and draw it next to the truth."""
+    """Make one synthetic case, segment it with the weights that ship, compute its maps, draw it with the truth."""
     from ..phantom import ensure_cohort
 
     data = out / f"data_seed{seed}"
