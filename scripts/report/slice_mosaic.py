@@ -8,23 +8,26 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
 
 from .radiological_view import choose_slices
 from .scales import COLORS
-from .slice_layers import Layer, SliceLayers
+from .slice_layers import MASKS, Layer, SliceLayers
 
 _MOST_ROWS = 3
-_SHOWN = ("ct", "cbf", "cbv", "mtt", "tmax", "pseudo_dwi")
+_OUTLINED = {"ct": MASKS, "cbf": ("core",), "cbv": (), "mtt": (), "tmax": ("delay",), "pseudo_dwi": ("lesion",)}
+"""What is shown, and the masks that are outlined on it: those that are seen on it."""
 _WIDTH_PX = 1560
 _GAP_PX, _HEAD_PX, _FOOT_PX, _BAR_PX = 6, 34, 46, 10
 _MOST_CELL_PX = 390
 _TEXT_PX = 19
+_OUTLINE_PX = 2
 _JPEG_QUALITY = 88
 
 
 def mosaic(layers: SliceLayers) -> bytes | None:
     """Up to three slices (rows) of each image (columns) with the outlines of the masks, as JPEG; None without any."""
-    shown = [layer for layer in layers.images if layer.scale.name in _SHOWN]
+    shown = [layer for layer in layers.images if layer.scale.name in _OUTLINED]
     if not shown:
         return None
     rows, columns = shown[0].levels.shape[:2]
@@ -68,20 +71,15 @@ def _cell(layers: SliceLayers, layer: Layer, index: int, size: tuple[int, int]) 
     )
     inside = share >= 0.5  # the mean of what is there: nothing is not a low value
     cell = layer.colors()[np.where(inside, np.rint(smooth / np.where(inside, share, 1)), 0).astype(np.uint8)]
-    for name in reversed(list(layers.masks)):  # the lesion on top
+    for name in reversed([name for name in _OUTLINED[layer.scale.name] if name in layers.masks]):  # the lesion on top
         cell[_outline(layers.masks[name][..., index], size)] = ImageColor.getrgb(COLORS[name])
     return Image.fromarray(cell)
 
 
 def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The border of an enlarged mask, two pixels wide."""
+    """The border of an enlarged mask."""
     large = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    padded = np.pad(large, 1)
-    inner = large.copy()
-    for down in (0, 1, 2):
-        for right in (0, 1, 2):
-            inner &= padded[down : down + large.shape[0], right : right + large.shape[1]]
-    return large & ~inner
+    return large & ~binary_erosion(large, iterations=_OUTLINE_PX)
 
 
 def _bar(picture: Image.Image, draw: ImageDraw.ImageDraw, layer: Layer, place: tuple[int, int, int]) -> None:
