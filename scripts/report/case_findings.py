@@ -17,6 +17,19 @@ _FLAGS = {"defuse3": "DEFUSE 3", "dawn_a": "DAWN A", "dawn_b": "DAWN B", "dawn_c
 _ANSWERS = {True: "met", False: "not met", None: "unknown"}
 _WARNING = re.compile(r"(\w+): (.+)")
 UNKNOWN = "unknown"
+_OPTIONS = {
+    "amp": "mixed precision",
+    "mirror": "average with the mirror image",
+    "min_lesion_ml": "smallest lesion [ml]",
+    "dt_s": "time between frames [s]",
+    "use_given_maps": "maps that the case brings",
+    "case": "of the case",
+    "method": "estimate",
+    "smoothing_mm": "smoothing [mm]",
+    "core_rcbf": "core below rCBF",
+    "delay_s": "delay above Tmax [s]",
+    "aif": "arterial input",
+}
 
 
 class Measure(NamedTuple):
@@ -72,11 +85,11 @@ def map_measures(summary: Mapping[str, Any]) -> list[Measure]:
     return [
         _measure(summary, "Core", "core_ml", "ml", core_note),
         Measure(f"Tmax > {delay} s", _short(tmax[delay]), "ml", _interval(summary["tmax_ml_interval"][delay]), further),
-        _measure(summary, "Mismatch", "mismatch_ml", "ml", f"Tmax > {delay} s less core"),
-        _measure(summary, "Mismatch ratio", "mismatch_ratio", "", f"Tmax > {delay} s over core", 2),
+        _measure(summary, "Mismatch", "mismatch_ml", "ml", f"Tmax > {delay} s minus core"),
+        _measure(summary, "Mismatch ratio", "mismatch_ratio", "", f"Tmax > {delay} s / core", 2),
         Measure("Side", summary["side"], "", "", "of the patient, with more delayed tissue"),
-        _measure(summary, "HIR", "hypoperfusion_intensity_ratio", "", f"Tmax > 10 s over Tmax > {delay} s", 2),
-        _measure(summary, "CBV index", "cbv_index", "", f"CBV where Tmax > {delay} s over normal", 2),
+        _measure(summary, "HIR", "hypoperfusion_intensity_ratio", "", f"volume of Tmax > 10 s / Tmax > {delay} s", 2),
+        _measure(summary, "CBV index", "cbv_index", "", "mean CBV of delayed / normal tissue", 2),
     ]
 
 
@@ -146,8 +159,9 @@ def provenance(results: CaseResults) -> list[tuple[str, str]]:
         ("Frame times", _frame_times(summary.get("frame_times") or record.get("frame_times"), summary)),
         ("Segmentation", _options({key: value for key, value in settings.items() if value not in ({}, None)})),
     ]
+    if summary.get("settings"):
+        rows.append(("Maps", _options(summary["settings"])))
     if summary:
-        rows.append(("Maps", _options(summary.get("settings") or {}) or UNKNOWN))
         rows.append(("Curves", _curves(summary)))
         reference = [summary[key] for key in ("reference_cbf", "reference_cbv", "reference_ml")]
         flow, volume, tissue = (UNKNOWN if value is None else f"{value:.3g}" for value in reference)
@@ -168,13 +182,13 @@ def _frame_times(times: Mapping[str, Any] | None, summary: Mapping[str, Any]) ->
 
 def _curves(summary: Mapping[str, Any]) -> str:
     deviation = summary.get("aif_scale_sd")
-    scale = f"{summary['aif_scale']:.2f}" + ("" if deviation is None else f" +- {deviation:.2f}")
+    scale = f"{summary['aif_scale']:.2f}" + ("" if deviation is None else f" \u00b1 {deviation:.2f}")
     aif, vof = (_count(len(summary[key]), "voxel") for key in ("aif_voxels", "vof_voxels"))
     return f"AIF of {aif}, scaled by {scale}; VOF of {vof}; {summary['frames_before_contrast']} frames before contrast"
 
 
 def _options(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {_option(value)}" for key, value in settings.items())
+    return ", ".join(f"{_OPTIONS.get(key, key.replace('_', ' '))} {_option(value)}" for key, value in settings.items())
 
 
 def _option(value: Any) -> str:
@@ -210,9 +224,13 @@ def _as_float(value: Any) -> float:
 
 def _exact(value: float, bound: float) -> str:
     """A number with as many decimals as show on which side of a bound it lies."""
-    if math.isinf(value):
-        return "infinite"
-    return next(text for decimals in (1, 2, 3, 4) if float(text := f"{value:.{decimals}f}") != bound or decimals == 4)
+    if math.isinf(value) or value == bound:
+        return _short(value)
+    return next(
+        text
+        for decimals in range(1 + (bound < 10), 5)
+        if float(text := f"{value:.{decimals}f}") != bound or decimals == 4
+    )
 
 
 def _with_unit(name: str, value: Any) -> str:

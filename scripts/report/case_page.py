@@ -41,7 +41,11 @@ def write_page(results: CaseResults) -> list[Path]:
         CaseError: an image of the results cannot be read or lies on another grid.
         ModuleNotFoundError: reportlab is not installed.
     """
-    from .case_pdf import case_pdf  # reportlab is an extra
+    try:
+        from .case_pdf import case_pdf
+    except ModuleNotFoundError as error:
+        hint = "the report needs it: pip install 'ctp-stroke-lesion-segmentation[report]'"
+        raise ModuleNotFoundError(f"{error}; {hint}", name=error.name) from error
 
     layers, curves = slice_layers(results), curves_of(results)
     picture = mosaic(layers)

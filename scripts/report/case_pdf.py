@@ -14,19 +14,23 @@ from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Flowable, Image, KeepInFrame, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Flowable, Frame, Image, KeepInFrame, Paragraph, Spacer, Table, TableStyle
 
-from .case_findings import Flag, Measure, Notice, flags, lesion_measures, map_measures, notices, provenance
+from .case_findings import Flag, Measure, Notice, delay_s, flags, lesion_measures, map_measures, notices, provenance
 from .case_results import CaseResults
 from .curves import Curves, points
+from .scales import COLORS
 from .slice_mosaic import font_file
 
 _MARGIN = 12 * mm
 _WIDTH, _HEIGHT = A4[0] - 2 * _MARGIN, A4[1] - 2 * _MARGIN
+_GAP = 2.5 * mm
 _FONT, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
 _MOST_NOTICES = 5
-_PICTURE_HEIGHT = 88 * mm
+_PICTURE_HEIGHT = 112 * mm
 _INK, _SOFT, _LINE, _BANNER = (HexColor(text) for text in ("#16202b", "#4d5b6a", "#d3dae2", "#ffd84d"))
+_ALSO = "Both trials also need an occluded carotid or middle cerebral artery, DAWN age and NIHSS."
 _CURVES = {"aif": HexColor("#c2182b"), "vof": HexColor("#1550c0"), "measured": HexColor("#c2182b")}
 _ANSWERS = {"met": "#0d6b3c", "not met": "#5a6472", "unknown": "#7a4a00"}
 
@@ -44,31 +48,34 @@ def case_pdf(results: CaseResults, curves: Curves | None, picture: bytes | None)
     pdfmetrics.registerFontFamily(_FONT, _FONT, _BOLD, _FONT, _BOLD)
     summary = results.summary
     measures = [*lesion_measures(results), *(map_measures(summary) if summary else [])]
-    story: list[Flowable] = [_head(results.case), Spacer(0, 2 * mm), _measures(measures), Spacer(0, 2 * mm)]
-    story += _notices(notices(results))
-    if picture is not None:
-        story += [Spacer(0, 1.5 * mm), _picture(picture), Spacer(0, 2 * mm)]
+    story: list[Flowable] = [_head(results.case), Spacer(0, _GAP), _measures(measures)]
     if summary:
-        pair = [[_flags(flags(summary)), _plot(curves) if curves else ""]]
-        story += [Table(pair, [0.56 * _WIDTH, 0.44 * _WIDTH], style=_PLAIN), Spacer(0, 2 * mm)]
+        story.append(
+            _text(
+                "90 %: interval of 90 % for the noise of the maps alone. HIR: hypoperfusion intensity ratio.", 6, _SOFT
+            )
+        )
     else:
-        story += [_text("There are no perfusion maps: core, Tmax and mismatch are not known."), Spacer(0, 2 * mm)]
-    story.append(_provenance(provenance(results)))
+        story.append(_text("There are no perfusion maps: core, Tmax and mismatch are not known.", 7, _SOFT))
+    story += [Spacer(0, _GAP), *_notices(notices(results))]
+    if picture is not None:
+        story += [Spacer(0, _GAP), _legend(results), Spacer(0, 1 * mm), _picture(picture)]
+    if summary:
+        pair = [
+            [
+                [_title("Trial criteria that images can show"), _flags(flags(summary)), _text(_ALSO, 6, _SOFT)],
+                _curves(curves),
+            ]
+        ]
+        story += [Spacer(0, _GAP), _table(pair, [0.56 * _WIDTH, 0.44 * _WIDTH])]
+    story += [Spacer(0, _GAP), _title("How it was made"), _provenance(provenance(results))]
     stream = io.BytesIO()
-    document = SimpleDocTemplate(
-        stream,
-        pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
-        topMargin=_MARGIN,
-        bottomMargin=_MARGIN,
-        invariant=1,
-        title=f"{results.case}: CT perfusion report (RESEARCH ONLY)",
-        author="ctp-stroke",
-        lang="en",
-    )
-    # The frame has a padding of 6 pt; what is too long becomes smaller, so that there is one page.
-    document.build([KeepInFrame(_WIDTH - 12, _HEIGHT - 12, story, mode="shrink")])
+    page = Canvas(stream, pagesize=A4, invariant=1, lang="en")
+    page.setTitle(f"{results.case}: CT perfusion report (RESEARCH ONLY)")
+    page.setAuthor("ctp-stroke")
+    # What is too long becomes smaller, so that there is one page.
+    Frame(_MARGIN, _MARGIN, _WIDTH, _HEIGHT, 0, 0, 0, 0).add(KeepInFrame(_WIDTH, _HEIGHT, story, mode="shrink"), page)
+    page.save()
     return stream.getvalue()
 
 
@@ -87,6 +94,15 @@ def _text(text: str, size: float = 7, color: HexColor = _INK, bold: bool = False
     return Paragraph(text if markup else escape(text), style)
 
 
+def _title(text: str) -> Paragraph:
+    return _text(text, 8, bold=True)
+
+
+def _table(rows: list, widths: list[float], *style: tuple) -> Table:
+    """A table without padding, as wide as the page allows, to which `style` adds."""
+    return Table(rows, widths, style=TableStyle([*_PLAIN.getCommands(), *style]), hAlign="LEFT")
+
+
 def _head(case: str) -> Table:
     banner = Table(
         [[_text("<b>RESEARCH ONLY</b><br/>not for diagnosis or treatment", 8, markup=True)]],
@@ -95,26 +111,24 @@ def _head(case: str) -> Table:
     )
     shown = case if len(case) <= 70 else f"{case[:67]}..."
     left = [_text("CT perfusion report", 7, _SOFT), _text(shown, 14 if len(shown) < 40 else 9, bold=True)]
-    return Table([[left, banner]], [_WIDTH - 72 * mm, 60 * mm], style=_PLAIN)
+    return _table([[left, banner]], [_WIDTH - 58 * mm, 58 * mm])
 
 
 def _measures(measures: Sequence[Measure]) -> Table:
     cells = [
         [
-            _text(measure.name, 6.5, _SOFT),
+            _text(measure.name, 7, _SOFT),
             _text(f"<b>{escape(measure.value)}</b> <font size=7>{escape(measure.unit)}</font>", 11, markup=True),
-            _text(f"90 %: {measure.interval}" if measure.interval else " ", 6),
-            _text(measure.note, 5.2, _SOFT),
+            _text(f"90 %: {measure.interval}" if measure.interval else " ", 6.5),
+            _text(measure.note, 6, _SOFT),
         ]
         for measure in measures
     ]
     columns = min(len(cells), 4)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     rows[-1] += [[]] * (columns - len(rows[-1]))
-    style = [*_PLAIN.getCommands(), ("LINEBEFORE", (0, 0), (-1, -1), 1.2, _LINE), ("LEFTPADDING", (0, 0), (-1, -1), 5)]
-    return Table(
-        rows, [(_WIDTH - 12) / columns] * columns, style=TableStyle([*style, ("BOTTOMPADDING", (0, 0), (-1, -1), 3)])
-    )
+    style = [("LINEBEFORE", (0, 0), (-1, -1), 1.2, _LINE), ("LEFTPADDING", (0, 0), (-1, -1), 5)]
+    return _table(rows, [_WIDTH / columns] * columns, *style, ("BOTTOMPADDING", (0, 0), (-1, -1), 3))
 
 
 def _notices(found: Sequence[Notice]) -> list[Flowable]:
@@ -137,7 +151,7 @@ def _cut(notice: Notice, most: int = 300) -> str:
 
 def _picture(picture: bytes) -> Image:
     width, height = ImageReader(io.BytesIO(picture)).getSize()
-    factor = min((_WIDTH - 12) / width, _PICTURE_HEIGHT / height)
+    factor = min(_WIDTH / width, _PICTURE_HEIGHT / height)
     return Image(io.BytesIO(picture), width * factor, height * factor)
 
 
@@ -147,16 +161,34 @@ def _flags(found: Sequence[Flag]) -> Table:
         numbers = f"{escape(flag.numbers)}<br/><font color='#4d5b6a'>{escape(flag.reason)}</font>"
         rows.append(
             [
-                _text(flag.name, 6.2, bold=True),
-                _text(flag.answer, 6.2, HexColor(_ANSWERS[flag.answer]), bold=True),
-                _text(flag.criteria, 6),
-                _text(numbers, 6, markup=True),
+                _text(flag.name, 6.8, bold=True),
+                _text(flag.answer, 6.8, HexColor(_ANSWERS[flag.answer]), bold=True),
+                _text(flag.criteria, 6.5),
+                _text(numbers, 6.5, markup=True),
             ]
         )
     width = 0.56 * _WIDTH - 8
-    style = [*_PLAIN.getCommands(), ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), ("RIGHTPADDING", (0, 0), (-1, -1), 4)]
+    style = [("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), ("RIGHTPADDING", (0, 0), (-1, -1), 4)]
     style += [("TOPPADDING", (0, 0), (-1, -1), 1.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 1.5)]
-    return Table(rows, [0.15 * width, 0.13 * width, 0.34 * width, 0.38 * width], style=TableStyle(style))
+    return _table(rows, [0.15 * width, 0.13 * width, 0.34 * width, 0.38 * width], *style)
+
+
+def _curves(curves: Curves | None) -> list[Flowable]:
+    return [] if curves is None else [_title("Arterial and venous curve"), _plot(curves)]
+
+
+def _legend(results: CaseResults) -> Paragraph:
+    """What the outlines of the picture are."""
+    delay = f"Tmax > {delay_s(results.summary)} s" if results.summary else ""
+    titles = {"lesion": "lesion", "core": "core", "delay": delay}
+    marks = (
+        f"<font color='{COLORS[name]}' size=9>\u25a0</font> {escape(title)}"
+        for name, title in titles.items()
+        if name == "lesion" or results.summary
+    )
+    return _text(
+        f"Most affected slices, the patient's right on the left. Outlines: {', '.join(marks)}.", 7, markup=True
+    )
 
 
 def _plot(curves: Curves) -> Drawing:
@@ -192,6 +224,5 @@ def _label(x: float, y: float, text: str, anchor: str) -> String:
 
 
 def _provenance(rows: Sequence[tuple[str, str]]) -> Table:
-    cells = [[_text(name, 5.5, _SOFT), _text(value, 5.5)] for name, value in rows]
-    style = [*_PLAIN.getCommands(), ("LINEABOVE", (0, 0), (-1, 0), 0.4, _LINE), ("TOPPADDING", (0, 0), (-1, 0), 2)]
-    return Table(cells, [27 * mm, _WIDTH - 12 - 27 * mm], style=TableStyle(style))
+    cells = [[_text(name, 6, _SOFT), _text(value, 6)] for name, value in rows]
+    return _table(cells, [27 * mm, _WIDTH - 27 * mm])

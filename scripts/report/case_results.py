@@ -35,7 +35,7 @@ class CaseResults:
     """`summary.json` of the perfusion maps; None where there are no complete maps."""
     affine: NDArray[np.float64]
     """(4, 4) of the lesion mask, and so of the series."""
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     """(H, W, D)."""
 
     @classmethod
@@ -52,7 +52,7 @@ class CaseResults:
             raise CaseError.of(case, "results", folder, f"complete results ({case}_result.json and its mask)", "none")
         lesion = open_nifti(folder / f"{case}_lesion.nii.gz", case=case, key="lesion")
         affine = np.asarray(lesion.affine, dtype=np.float64)
-        return cls(folder, case, record, _summary(folder, case, record), affine, lesion.shape)
+        return cls(folder, case, record, _summary(folder, case, record), affine, tuple(lesion.shape))
 
     def file(self, name: str) -> Path:
         """The file of an image: ``lesion``, ``probability``, ``cbf``, ``tmax``, ``core``, ``delay``, ``brain``, ..."""

@@ -65,8 +65,12 @@
           }
         }
       }
-      context.strokeStyle = maskColor(name);
-      context.stroke();
+      const width = Math.max(1.5, 1.75 * (window.devicePixelRatio || 1));
+      for (const [color, wide] of [["rgba(0, 0, 0, .65)", 2.2], [maskColor(name), 1]]) {  // seen on every color
+        context.strokeStyle = color;
+        context.lineWidth = width * wide;
+        context.stroke();
+      }
     }
 
     function draw() {
@@ -80,7 +84,6 @@
       const names = chosenMasks();
       context.imageSmoothingEnabled = false;
       context.drawImage(paintFill(names, fill.value / 100), 0, 0, canvas.width, canvas.height);
-      context.lineWidth = Math.max(1.5, 1.75 * (window.devicePixelRatio || 1));
       context.lineJoin = context.lineCap = "round";
       for (const name of [...names].reverse()) outline(context, name, scaleX, scaleY);
     }

@@ -66,9 +66,14 @@ class SliceLayers(NamedTuple):
         return int(np.argmax(area)) if np.any(area) else middle
 
     def as_json(self) -> dict[str, Any]:
-        """For the page's viewer: each image as one PNG with its slices below each other, the masks as its bits."""
-        bits = sum(mask.astype(np.uint8) << MASKS.index(name) for name, mask in self.masks.items())
-        rows, columns = self.images[0].levels.shape[:2] if self.images else next(iter(self.masks.values())).shape[:2]
+        """For the page's viewer: each image as one PNG with its slices below each other, the masks as bits of another.
+
+        There is at least one image.
+        """
+        rows, columns, slices = self.images[0].levels.shape
+        bits = np.zeros((rows, columns, slices), np.uint8)
+        for name, mask in self.masks.items():
+            bits |= mask * np.uint8(1 << MASKS.index(name))
         return {
             "rows": rows,
             "columns": columns,
