@@ -52,7 +52,9 @@ def case_pdf(results: CaseResults, curves: Curves | None, picture: bytes | None)
     if summary:
         story.append(
             _text(
-                "90 %: interval of 90 % for the noise of the maps alone. HIR: hypoperfusion intensity ratio.", 6, _SOFT
+                "In parentheses: interval of 90 % for the noise of the maps alone. HIR: hypoperfusion intensity ratio.",
+                6,
+                _SOFT,
             )
         )
     else:
@@ -119,7 +121,7 @@ def _measures(measures: Sequence[Measure]) -> Table:
         [
             _text(measure.name, 7, _SOFT),
             _text(f"<b>{escape(measure.value)}</b> <font size=7>{escape(measure.unit)}</font>", 11, markup=True),
-            _text(f"90 %: {measure.interval}" if measure.interval else " ", 6.5),
+            _text(f"({measure.interval})" if measure.interval else " ", 6.5),
             _text(measure.note, 6, _SOFT),
         ]
         for measure in measures

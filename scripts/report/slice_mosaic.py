@@ -26,24 +26,28 @@ _JPEG_QUALITY = 88
 
 
 def mosaic(layers: SliceLayers) -> bytes | None:
-    """Up to three slices (rows) of each image (columns) with the outlines of the masks, as JPEG; None without any."""
+    """Up to three slices of each image with the outlines of the masks, as JPEG; None without any image.
+
+    Images are columns and slices rows, as far as there are more than two images.
+    """
     shown = [layer for layer in layers.images if layer.scale.name in _OUTLINED]
     if not shown:
         return None
     rows, columns = shown[0].levels.shape[:2]
-    width = min((_WIDTH_PX - _GAP_PX * (len(shown) - 1)) // len(shown), _MOST_CELL_PX)
+    places = _places(shown, _slices(layers))
+    width = min((_WIDTH_PX - _GAP_PX * (len(places) - 1)) // len(places), _MOST_CELL_PX)
     height = round(width * rows * layers.pixel_mm[0] / (columns * layers.pixel_mm[1]))
-    slices = _slices(layers)
-    size = (len(shown) * (width + _GAP_PX) - _GAP_PX, _HEAD_PX + len(slices) * (height + _GAP_PX) + _FOOT_PX)
+    most = max(len(slices) for _, slices in places)
+    size = (len(places) * (width + _GAP_PX) - _GAP_PX, _HEAD_PX + most * (height + _GAP_PX) + _FOOT_PX)
     picture = Image.new("RGB", size)
     draw = ImageDraw.Draw(picture)
-    for column, layer in enumerate(shown):
+    for column, (layer, slices) in enumerate(places):
         left = column * (width + _GAP_PX)
         _write(draw, (left + width // 2, _HEAD_PX // 2), layer.scale.title, "mm")
         for row, index in enumerate(slices):
             top = _HEAD_PX + row * (height + _GAP_PX)
             picture.paste(_cell(layers, layer, index, (width, height)), (left, top))
-            if column == 0:
+            if layer is shown[0]:
                 _write(draw, (left + 6, top + height - 4), f"slice {layers.numbers[index]} of {layers.total}", "ls")
             for x, side, anchor in ((left + 4, "R", "lm"), (left + width - 4, "L", "rm")):
                 _write(draw, (x, top + height // 2), side, anchor)
@@ -51,6 +55,12 @@ def mosaic(layers: SliceLayers) -> bytes | None:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
+
+
+def _places(shown: list[Layer], slices: list[int]) -> list[tuple[Layer, list[int]]]:
+    """The image of each column and its slices: one or two images stand next to each other again for each slice."""
+    groups = [slices] if len(shown) > 2 else [[index] for index in slices]
+    return [(layer, group) for group in groups for layer in shown]
 
 
 def _slices(layers: SliceLayers) -> list[int]:
