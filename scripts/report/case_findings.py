@@ -157,7 +157,7 @@ def provenance(results: CaseResults) -> list[tuple[str, str]]:
         ("Series (SHA-256)", (record["series"] or {}).get("sha256", UNKNOWN)),
         ("Grid", " x ".join(map(str, results.shape)) + " voxels of " + " x ".join(f"{mm:.3g}" for mm in sizes) + " mm"),
         ("Frame times", _frame_times(summary.get("frame_times") or record.get("frame_times"), summary)),
-        ("Segmentation", _options({key: value for key, value in settings.items() if value not in ({}, None)})),
+        ("Segmentation", _options({k: v for k, v in settings.items() if v not in ({}, None)}) or "defaults"),
     ]
     if summary.get("settings"):
         rows.append(("Maps", _options(summary["settings"])))

@@ -14,13 +14,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from ..io.atomic import atomic_path
 from . import case_findings
 from .case_results import CaseResults
 from .curves import Curves, curves_of, points
 from .slice_layers import MASKS, SliceLayers, slice_layers
-from .slice_mosaic import mosaic
+from .slice_mosaic import as_jpeg, mosaic
 
 _HERE = Path(__file__).parent
 _PICTURES = {"panel": "Lesion panel", "perfusion": "Perfusion panel"}
@@ -124,11 +125,11 @@ def _plot(curves: Curves) -> dict[str, Any]:
 
 
 def _pictures(results: CaseResults) -> list[dict[str, str]]:
-    """The pictures that were written with the results."""
+    """The pictures that were written with the results, as JPEG: a third of the bytes."""
     names = [name for name in _PICTURES if name == "panel" or results.summary is not None]
     files = {name: results.folder / f"{results.case}_{name}.png" for name in names}
     return [
-        {"title": _PICTURES[name], "png": base64.b64encode(file.read_bytes()).decode()}
+        {"title": _PICTURES[name], "jpeg": base64.b64encode(as_jpeg(Image.open(file))).decode()}
         for name, file in files.items()
         if file.is_file()
     ]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from reportlab import rl_config
 from reportlab.graphics.shapes import Drawing, Line, PolyLine, Rect, String
 from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4
@@ -72,6 +73,7 @@ def case_pdf(results: CaseResults, curves: Curves | None, picture: bytes | None)
         story += [Spacer(0, _GAP), _table(pair, [0.56 * _WIDTH, 0.44 * _WIDTH])]
     story += [Spacer(0, _GAP), _title("How it was made"), _provenance(provenance(results))]
     stream = io.BytesIO()
+    rl_config.useA85 = 0  # bytes as they are: a fifth less, and faster
     page = Canvas(stream, pagesize=A4, invariant=1, lang="en")
     page.setTitle(f"{results.case}: CT perfusion report (RESEARCH ONLY)")
     page.setAuthor("ctp-stroke")

@@ -52,8 +52,13 @@ def mosaic(layers: SliceLayers) -> bytes | None:
             for x, side, anchor in ((left + 4, "R", "lm"), (left + width - 4, "L", "rm")):
                 _write(draw, (x, top + height // 2), side, anchor)
         _bar(picture, draw, layer, (left, size[1] - _FOOT_PX + 6, width))
+    return as_jpeg(picture)
+
+
+def as_jpeg(picture: Image.Image) -> bytes:
+    """A picture in colors without an alpha channel."""
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    picture.convert("RGB").save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
 
 

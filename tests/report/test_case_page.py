@@ -334,3 +334,17 @@ def test_the_command_writes_the_pages_of_all_cases(tmp_path: Path, capsys: pytes
         f" case 'case_1', probability '{tmp_path}/out/case_1/case_1_probability.nii.gz'",
         f" case 'empty', results '{tmp_path}/out/empty'",
     ]
+
+
+def test_the_pictures_of_the_folder_are_on_the_page(tmp_path: Path) -> None:
+    for maps, expected in ((True, ["Lesion panel", "Perfusion panel"]), (False, ["Lesion panel"])):
+        folder = make_results(tmp_path, "case_1", maps=maps, series=False)
+        if not maps:
+            (folder / "summary.json").unlink()
+        for name, color in (("panel", (255, 0, 0)), ("perfusion", (0, 0, 255))):
+            Image.new("RGBA", (20, 10), (*color, 255)).save(folder / f"case_1_{name}.png")
+        pictures = [a for tag, a in page_of(folder).elements if tag == "img" and "panel" in a["alt"]]
+        assert [picture["alt"].removesuffix(" of case_1") for picture in pictures] == expected
+        first = Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].removeprefix("data:image/jpeg;base64,"))))
+        assert first.size == (20, 10)
+        np.testing.assert_allclose(first.getpixel((5, 5)), (255, 0, 0), atol=3)
