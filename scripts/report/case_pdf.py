@@ -174,7 +174,7 @@ def _flags(found: Sequence[Flag]) -> Table:
     width = 0.56 * _WIDTH - 8
     style = [("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), ("RIGHTPADDING", (0, 0), (-1, -1), 4)]
     style += [("TOPPADDING", (0, 0), (-1, -1), 1.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 1.5)]
-    return _table(rows, [0.15 * width, 0.13 * width, 0.34 * width, 0.38 * width], *style)
+    return _table(rows, [0.15 * width, 0.15 * width, 0.33 * width, 0.37 * width], *style)
 
 
 def _curves(curves: Curves | None) -> list[Flowable]:

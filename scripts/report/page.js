@@ -66,7 +66,7 @@
         }
       }
       const width = Math.max(1.5, 1.75 * (window.devicePixelRatio || 1));
-      for (const [color, wide] of [["rgba(0, 0, 0, .5)", 1.8], [maskColor(name), 1]]) {  // seen on every color
+      for (const [color, wide] of [["rgba(0, 0, 0, .4)", 1.8], [maskColor(name), 1]]) {  // seen on every color
         context.strokeStyle = color;
         context.lineWidth = width * wide;
         context.stroke();
