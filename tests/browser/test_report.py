@@ -34,9 +34,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(CaseResults.load(folder))[0]
 
 
+def shown(name: str, tmp_path: Path) -> Path:
+    folder = Path(SHOTS or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
 def shoot(browser: Chromium, name: str, tmp_path: Path) -> bytes:
-    path = Path(SHOTS or tmp_path, f"{name}.png")
-    path.parent.mkdir(exist_ok=True)
+    path = shown(f"{name}.png", tmp_path)
     browser.screenshot(path)
     return path.read_bytes()
 
@@ -180,7 +185,7 @@ def test_it_prints_to_one_page(browser: Chromium, tmp_path: Path, paper: tuple[f
         page = write_page(CaseResults.load(make_results(tmp_path, case, shape=(64, 90, 5), **options)))[0]
         browser.open(page)
         printed = browser.pdf(*paper)
-        Path(SHOTS or tmp_path, f"{case}-{paper[0]}.pdf").write_bytes(printed)
+        shown(f"{case}-{paper[0]}.pdf", tmp_path).write_bytes(printed)
         assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed)) == 1, case
         assert browser.problems() == []
 
