@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: env demo test test-all test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
+.PHONY: env demo test test-all test-robustness lint data weights results benchmark env-monailabel test-monailabel test-report env-flare test-flare env-nnunet test-nnunet docs clean
 
 env: $(VENV)/.ready
 
@@ -24,6 +24,10 @@ test-robustness: env  ## more than 900 damaged inputs, kills, full disks and a s
 	ROBUSTNESS_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -n 2 --dist worksteal
 
 test-all: test test-robustness test-monailabel test-flare test-nnunet  ## all tests, with the environments that they need
+
+test-report: env  ## the report of a case in Chromium, which apt-get installs where it may
+	command -v chromium || { apt-get update && apt-get install --yes --no-install-recommends chromium; }
+	REPORT_SCREENSHOTS=runs/report $(BIN)/python -m pytest tests/browser -n 0
 
 lint: env
 	$(BIN)/ruff check .

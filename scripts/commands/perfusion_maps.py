@@ -274,6 +274,7 @@ def _write(
             "case": case,
             "series": origin(options.series),
             "orientation": options.orientation,
+            "settings": _settings(options),
             "frame_times": found.frame_times.as_json(),
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
@@ -286,6 +287,13 @@ def _write(
             ],
         }
         write_json(folder / _SUMMARY, summary)
+
+
+def _settings(options: MapsRequest) -> dict[str, Any]:
+    """How the maps were computed and read."""
+    keys = ("method", "smoothing_mm", "motion_correction", "core_rcbf", "delay_s")
+    given = {key: "found" if getattr(options, key) is None else "given" for key in ("aif", "brain")}
+    return {key: getattr(options, key) for key in keys} | given
 
 
 def _arterial_summary(maps: PerfusionVolumes, frame: CanonicalFrame) -> dict[str, Any]:
