@@ -410,9 +410,7 @@ def test_a_stop_waits_for_the_association_and_leaves_the_queue(make, pacs):
     assert pacs.uids() == dict.fromkeys(result_uids("a"), 1)
 
 
-@pytest.mark.parametrize(
-    "text", ["pacs", "pacs:104", "pacs:0:PACS", "pacs:104:", "pacs:99999:A", "p:1:A\\B"]
-)
+@pytest.mark.parametrize("text", ["pacs", "pacs:104", "pacs:0:PACS", "pacs:104:", "pacs:99999:A", "p:1:A\\B"])
 def test_a_receiver_that_is_not_host_port_title_is_refused(text):
     with pytest.raises(ValueError, match="expected HOST:PORT:AE such as"):
         Peer.parse(text, NODE)
@@ -430,11 +428,11 @@ def test_a_deflated_bomb_takes_no_memory():
     from scripts.dicom.node.identity import uids_of_encoded
 
     packed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    bomb = b"".join(packed.compress(bytes(1 << 20)) for _ in range(256)) + packed.flush()
+    bomb = b"".join(packed.compress(b"\xff" * (1 << 20)) for _ in range(256)) + packed.flush()
     tracemalloc.start()
-    with pytest.raises(ValueError, match="expected a valid SOPClassUID|cannot be read"):
+    with pytest.raises(ValueError, match="expected a valid SOPClassUID, got none"):
         uids_of_encoded(memoryview(bomb), "1.2.840.10008.1.2.1.99")
-    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
 
 

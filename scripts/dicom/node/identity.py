@@ -11,8 +11,8 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
-HEADER_BYTES = 4 << 20
-"""The UIDs of a dataset lie within its first 4 MiB: group 0008 to 0020 comes before everything that is large."""
+HEADER_BYTES = 1 << 20
+"""The UIDs of a dataset lie within its first MiB: what is large comes after group 0020."""
 STUDY_INSTANCE_UID = 0x0020000D
 
 

@@ -117,10 +117,10 @@ class Receiver:
         """Accept no more associations, let those that are there end, and abort them after `grace_s`."""
         self._server.shutdown()
         deadline = time.monotonic() + grace_s
-        while (active := self._server.active_associations) and time.monotonic() < deadline:
+        while any(one.is_established for one in self._server.active_associations) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for association in active:
-            association.abort()
+        for association in self._server.active_associations:
+            association.abort() if association.is_established else association.kill()
 
     def _is_allowed(self, address: str) -> bool:
         if self._access.allows(address):
