@@ -64,7 +64,9 @@ def client(url: str, *, max_bytes: int = MAX_ANSWER_BYTES) -> DICOMwebClient:
     has_credentials = session.auth is not None or requests.utils.get_netrc_auth(url) is not None
     if has_credentials and parts.scheme == "http" and not _is_local(parts.hostname):
         raise ValueError(f"expected https for a server that needs credentials, got http://{parts.hostname}")
-    return DICOMwebClient(url.rstrip("/"), session=session, timeout=TIMEOUT_S, callback=_bounded(max_bytes))
+    web = DICOMwebClient(url.rstrip("/"), session=session, timeout=TIMEOUT_S, callback=_bounded(max_bytes))
+    web.set_http_retry_params(retry=False)  # the callers try again, and know for how long
+    return web
 
 
 def _credentials() -> Any:
@@ -119,6 +121,18 @@ def find_studies(url: str, *, limit: int = MAX_STUDIES, **filters: str) -> list[
     )
     datasets = [Dataset.from_json(item) for item in found[:limit]]
     return [Study(str(item.StudyInstanceUID), int(item.get("NumberOfStudyRelatedInstances") or 0)) for item in datasets]
+
+
+def count_instances(url: str, study_uid: str, modality: str = "CT") -> int:
+    """How many instances the series of one modality of a study have; 0 if the server does not say.
+
+    Raises:
+        ValueError, OSError: see `find_studies`.
+    """
+    found = client(url, max_bytes=64 << 20).search_for_series(
+        study_uid, fields=["NumberOfSeriesRelatedInstances"], search_filters={"Modality": modality}
+    )
+    return sum(int(Dataset.from_json(item).get("NumberOfSeriesRelatedInstances") or 0) for item in found)
 
 
 def iter_study(

@@ -16,9 +16,11 @@ import requests
 from ...io.atomic import write_json
 from .. import web
 from .identity import study_key, uids_of
-from .inbox import Inbox, RefusedError
+from .inbox import Inbox
 from .worker import Delivered, UnreachableError
 
+RETRY_S = (5.0, 15.0, 0.0)
+"""Pauses after each try of a study that was asked for."""
 LOGGER = logging.getLogger("ctp_stroke.node")
 
 
@@ -48,7 +50,7 @@ class Fetcher:
     Args:
         url: the root of the server's services.
         inbox: where instances go.
-        folder: the node's folder; `fetched.json` in it tells which studies were fetched, with how many instances.
+        folder: the node's folder; `fetched.json` in it tells which studies were fetched, with how many CT instances.
         studies: UIDs of studies to fetch once.
         poll_s: also look so often for CT studies of today and yesterday that are new or have grown; None for never.
         note: is told each failure.
@@ -67,13 +69,14 @@ class Fetcher:
         self._todo = list(studies)
         self._path = folder / "fetched.json"
         self._fetched: dict[str, int] = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        self._seen: dict[str, int] = {}
         self.failed: list[str] = []
         """Studies that could not be fetched, by their hash."""
 
     def run(self, stop: threading.Event) -> None:
         """Fetch until there is nothing left or `stop` is set."""
         for uid in self._todo:
-            if not stop.is_set() and not self._fetch(uid):
+            if not any(self._fetch(uid) or stop.wait(pause_s) for pause_s in RETRY_S):
                 self.failed.append(study_key(uid))
         while self._poll_s is not None and not stop.is_set():
             self._poll(stop)
@@ -87,8 +90,18 @@ class Fetcher:
             self._note(f"studies not found: {_without_uids(error)}")
             return
         for study in found:
-            if not stop.is_set() and self._fetched.get(study_key(study.uid), -1) < study.instances:
-                self._fetch(study.uid, study.instances)
+            if not stop.is_set() and self._seen.get(study.uid) != study.instances:
+                self._look_at(study)
+
+    def _look_at(self, study: web.Study) -> None:
+        """Fetch a study that is new or has more CT instances; its own results make it grow, too."""
+        try:
+            count = web.count_instances(self._url, study.uid)
+        except (OSError, ValueError) as error:
+            self._note(f"study {study_key(study.uid)}: not found: {_without_uids(error)}")
+            return
+        if self._fetched.get(study_key(study.uid), -1) >= count or self._fetch(study.uid, count):
+            self._seen[study.uid] = study.instances
 
     def _fetch(self, uid: str, instances: int = 0) -> bool:
         key, count = study_key(uid), 0
@@ -97,7 +110,7 @@ class Fetcher:
                 file = BytesIO()
                 dataset.save_as(file, enforce_file_format=True)
                 count += self._inbox.store(uids_of(dataset), [file.getbuffer()])
-        except (RefusedError, OSError, ValueError) as error:
+        except Exception as error:  # also what a damaged instance makes the parser raise
             self._note(f"study {key}: not fetched: {_without_uids(error)}")
             return False
         self._fetched[key] = instances
