@@ -37,6 +37,14 @@ def networks(values: list[str] | None) -> list[str]:
     return values or []
 
 
+def filters(values: list[str] | None) -> list[str]:
+    """Keywords of DICOM with values."""
+    for value in values or []:
+        if not re.fullmatch(r"[A-Z][A-Za-z]+=.+", value):
+            raise typer.BadParameter(f"expected KEYWORD=VALUE such as StudyDescription=*STROKE*, got '{value}'")
+    return values or []
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a host name or address."""
     try:
@@ -103,6 +111,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    filter_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="KEYWORD=VALUE",
+            help="look only for such studies, for instance StudyDescription=*STROKE*; repeat.",
+            callback=filters,
+            show_default=False,
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="end when the studies of --study are done.")] = False,
     quiet_s: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="a study is complete when nothing came for so long.")
@@ -162,6 +180,7 @@ def run(
         dicomweb=dicomweb,
         studies=study or (),
         poll_s=poll_s,
+        filters=dict(item.split("=", 1) for item in filter_by or []),
         once=once,
         retry_failed=retry_failed,
     )

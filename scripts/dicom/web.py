@@ -104,20 +104,20 @@ def _bounded(max_bytes: int) -> Callable[..., requests.Response]:
     return limit
 
 
-def find_studies(url: str, *, limit: int = MAX_STUDIES, **filters: str) -> list[Study]:
+def find_studies(url: str, filters: Mapping[str, str] | None = None, *, limit: int = MAX_STUDIES) -> list[Study]:
     """Studies of a server.
 
     Args:
         url: the root of its services.
+        filters: keywords and values of QIDO-RS, such as {"StudyDate": "20260131", "ModalitiesInStudy": "CT"}.
         limit: at most so many.
-        filters: keywords and values of QIDO-RS, such as StudyDate="20260131" or ModalitiesInStudy="CT".
 
     Raises:
         ValueError: see `client`.
         OSError: the server does not answer or refuses.
     """
     found = client(url, max_bytes=64 << 20).search_for_studies(
-        limit=limit, fields=["NumberOfStudyRelatedInstances"], search_filters=filters
+        limit=limit, fields=["NumberOfStudyRelatedInstances"], search_filters=dict(filters or {})
     )
     datasets = [Dataset.from_json(item) for item in found[:limit]]
     return [Study(str(item.StudyInstanceUID), int(item.get("NumberOfStudyRelatedInstances") or 0)) for item in datasets]

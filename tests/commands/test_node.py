@@ -30,6 +30,7 @@ SEND = ["--send", "127.0.0.1:104:PACS"]
         ([*SEND, "--study", "1.2.3"], "--study, --poll-s and --once need --dicomweb"),
         (["--dicomweb", "http://localhost"], "--dicomweb needs --study or --poll-s"),
         (["--dicomweb", "http://localhost", "--poll-s", "5", "--once"], "--once ends when --study is done"),
+        (["--dicomweb", "http://localhost", "--poll-s", "5", "--filter", "x"], "expected KEYWORD=VALUE such as"),
         ([*SEND, "--port", "99999"], "Invalid value for '--port'"),
     ],
 )

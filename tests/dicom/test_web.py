@@ -115,7 +115,7 @@ def test_credentials_come_from_the_environment(server, names, header, monkeypatc
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     server.body = b"[]"
-    assert web.find_studies(server.url, StudyDate="20260101", limit=5) == []
+    assert web.find_studies(server.url, {"StudyDate": "20260101"}, limit=5) == []
     method, path, headers, _ = server.requests[0]
     assert (method, headers.get("Authorization")) == ("GET", header)
     assert path.startswith("/dicom-web/studies?")

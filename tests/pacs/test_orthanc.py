@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, SecondaryCaptureImageStorage
 
 from scripts.dicom import web
+from scripts.dicom.node import web_peer
 from scripts.dicom.node.identity import study_key
 from scripts.dicom.node.receiver import Access
 from scripts.dicom.node.sender import Peer
@@ -35,6 +38,8 @@ PLUGINS = [path for path in Path("/usr/share/orthanc/plugins").glob("libOrthancD
 pytestmark = pytest.mark.skipif(
     ORTHANC is None or not PLUGINS, reason="needs the Debian packages orthanc and orthanc-dicomweb: make test-pacs"
 )
+PAGE = (ROOT / "docs" / "how-to" / "pacs.md").read_text(encoding="utf-8")
+ROUTE = re.search(r"```lua\n(.*?)```", PAGE, re.DOTALL)[1]
 RULES = Rules(quiet_s=1.0, instances=3, retry_s=0.5, retry_max_s=1.0)
 
 
@@ -57,7 +62,10 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "DicomModalities": {"node": {"AET": NODE, "Host": "127.0.0.1", "Port": node_port}},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            "LuaScripts": [str(folder / "route.lua")],
+            "StableAge": 2,
         }
+        (folder / "route.lua").write_text(ROUTE)
         (folder / "orthanc.json").write_text(json.dumps(configuration))
         self.log = folder / "log.txt"
         with self.log.open("wb") as log:
@@ -148,6 +156,21 @@ def test_orthanc_sends_a_study_and_finds_the_results_in_it(orthanc, node_port, t
         assert len(orthanc.results("dimse")) == 2
 
 
+def test_the_route_of_the_docs_sends_a_stable_study_and_ends(orthanc, node_port, tmp_path):
+    settings = Settings(tmp_path / "node", Access(NODE, node_port), rules=RULES)
+    with running(Node(settings, process, Peer("127.0.0.1", orthanc.dicom, "ORTHANC", NODE))) as node:
+        datasets = instances("routed")
+        for dataset in datasets:
+            dataset.StudyDescription = "CT STROKE"
+        orthanc.store(datasets)
+        wait_for(lambda: node.queue()["done"] == 1, 60)
+        wait_for(lambda: node.receiver.counts["not_kept"] >= 3 + 2, 60)  # it is stable again, now with the results
+        time.sleep(4)  # twice the age at which Orthanc calls it stable: nothing comes any more
+        assert node.receiver.counts["not_kept"] == 3 + 2
+        assert node.queue() == {"waiting": 0, "processing": 0, "sending": 0, "done": 1, "failed": 0}
+    check(orthanc.results("routed"), "routed", tmp_path)
+
+
 def test_a_compressed_study_arrives_as_it_is_stored(orthanc, node_port, tmp_path):
     pixels = np.arange(4096, dtype=np.int16).reshape(64, 64)
     image = instance("compressed", 0, pixels=pixels)
@@ -175,20 +198,47 @@ def test_by_dicomweb_a_study_is_fetched_and_the_results_are_stored(orthanc, tmp_
     check(orthanc.results("web"), "web", tmp_path)
 
 
+def test_a_study_that_was_fetched_in_part_is_not_processed_until_it_is_complete(orthanc, tmp_path, monkeypatch):
+    orthanc.store(instances("broken off"))
+    settings = Settings(tmp_path / "node", None, rules=Rules(quiet_s=0.1))
+    node = Node(settings, process, WebPeer(orthanc.web))
+    make = lambda inbox, note: Fetcher(orthanc.web, inbox, settings.folder, [uid("broken off")], note=note)  # noqa: E731
+    key, whole = study_key(uid("broken off")), web.iter_study
+
+    def breaks_off(*words, **options):
+        yield next(iter(whole(*words, **options)))
+        raise requests.ConnectionError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(web, "iter_study", breaks_off)
+        patch.setattr(web_peer, "RETRY_S", (0.3, 0.3))
+        assert node.run(make, once=True) == 1
+    assert (node.inbox.count(key), node.inbox.held(), node.records.all()) == (1, [key], [])
+    node = Node(settings, process, WebPeer(orthanc.web))
+    assert node.run(make, once=True) == 0
+    check(orthanc.results("broken off"), "broken off", tmp_path)
+    assert node.records[key].round == 1
+
+
 def test_polling_finds_a_study_of_today_once(orthanc, tmp_path):
     orthanc.store(instances("polled"))
     settings = Settings(tmp_path / "node", None, rules=RULES)
     node = Node(settings, process, WebPeer(orthanc.web))
-    make = lambda inbox, note: Fetcher(orthanc.web, inbox, settings.folder, poll_s=0.5, note=note)  # noqa: E731
+    only = {"StudyInstanceUID": uid("polled")}
+
+    def make(inbox, note):
+        return Fetcher(orthanc.web, inbox, settings.folder, poll_s=0.5, filters=only, note=note)
+
     with running(node, fetcher=make):
         wait_for(lambda: node.records[study_key(uid("polled"))].state == "done", 60)
     check(orthanc.results("polled"), "polled", tmp_path)
-    assert node.records[study_key(uid("polled"))].round == 1
+    (record,) = node.records.all()  # of no other study
+    assert record.round == 1
 
 
 def test_what_dicomweb_finds_and_retrieves_is_what_was_stored(orthanc, tmp_path):
     orthanc.store([*instances("plain"), instance("plain", 7, SecondaryCaptureImageStorage)])
-    studies = {study.uid: study.instances for study in web.find_studies(orthanc.web, ModalitiesInStudy="CT")}
+    studies = {study.uid: study.instances for study in web.find_studies(orthanc.web, {"ModalitiesInStudy": "CT"})}
     assert studies[uid("plain")] == 4
     paths = web.retrieve_study(orthanc.web, uid("plain"), tmp_path / "study")
     read = {dataset.SOPInstanceUID: dataset for dataset in map(dcmread, paths)}

@@ -65,6 +65,9 @@ class Inbox:
         sync(folder)
         self._clock = clock
         self._lock = threading.Lock()
+        self._held_folder = folder / "held"
+        self._held_folder.mkdir(exist_ok=True)
+        self._held = {path.name for path in self._held_folder.iterdir()}
         self._studies = {path.name: self._contents(path) for path in self._incoming.iterdir() if path.is_dir()}
 
     def _contents(self, folder: Path) -> _Contents:
@@ -141,9 +144,29 @@ class Inbox:
             return new
 
     def studies(self) -> list[str]:
-        """The studies of which something is there."""
+        """The studies of which something is there, without those that are held."""
         with self._lock:
-            return sorted(key for key, contents in self._studies.items() if contents.names)
+            return sorted(key for key, contents in self._studies.items() if contents.names and key not in self._held)
+
+    def hold(self, study: str) -> None:
+        """Say that a study is incomplete until `release`, also after a restart."""
+        (self._held_folder / study).touch()
+        sync(self._held_folder)
+        with self._lock:
+            self._held.add(study)
+
+    def release(self, study: str) -> None:
+        """End `hold`."""
+        (self._held_folder / study).unlink(missing_ok=True)
+        with self._lock:
+            self._held.discard(study)
+            if study in self._studies:
+                self._studies[study].last_s = self._clock()
+
+    def held(self) -> list[str]:
+        """The studies that are known to be incomplete."""
+        with self._lock:
+            return sorted(self._held)
 
     def count(self, study: str) -> int:
         """How many instances of a study are there."""

@@ -57,6 +57,8 @@ class SegmentCommand:
                 self._wait(process)
             finally:
                 _end(process)
+        if process.returncode and self.stop.is_set():
+            raise StoppedError  # whoever stopped the node ended the process, too
         if process.returncode:
             raise RuntimeError(f"exit status {process.returncode}: {_last_line(log)}")
         return sorted(out.glob("*/dicom/*.dcm"))

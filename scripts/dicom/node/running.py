@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..web import client
 from .processing import SegmentCommand
@@ -35,6 +35,7 @@ def run_until_signal(
     dicomweb: str | None = None,
     studies: Sequence[str] = (),
     poll_s: float | None = None,
+    filters: Mapping[str, str] | None = None,
     once: bool = False,
     retry_failed: bool = False,
 ) -> int:
@@ -47,6 +48,7 @@ def run_until_signal(
         dicomweb: server to fetch studies from.
         studies: UIDs of the studies to fetch.
         poll_s: look so often for new ones.
+        filters: of which studies; keywords and values of QIDO-RS.
         once: end when these are done.
         retry_failed: begin studies that failed before again.
     """
@@ -60,7 +62,7 @@ def run_until_signal(
         return node.run(retry_failed=retry_failed)
     url = dicomweb
     return node.run(
-        lambda inbox, note: Fetcher(url, inbox, settings.folder, studies, poll_s, note),
+        lambda inbox, note: Fetcher(url, inbox, settings.folder, studies, poll_s, filters, note),
         once=once,
         retry_failed=retry_failed,
     )

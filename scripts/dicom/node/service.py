@@ -141,6 +141,7 @@ class Node:
             "received": dict(self.receiver.counts) if self.receiver else {},
             "free_bytes": free,
             "last_error": self.last_error(),
+            "incomplete": self.inbox.held(),
             "studies": {
                 record.study: {"state": record.state, "round": record.round, "reason": record.reason}
                 for record in records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from io import BytesIO
@@ -53,6 +53,7 @@ class Fetcher:
         folder: the node's folder; `fetched.json` in it tells which studies were fetched, with how many CT instances.
         studies: UIDs of studies to fetch once.
         poll_s: also look so often for CT studies of today and yesterday that are new or have grown; None for never.
+        filters: of which studies; keywords and values of QIDO-RS.
         note: is told each failure.
     """
 
@@ -63,29 +64,40 @@ class Fetcher:
         folder: Path,
         studies: Sequence[str] = (),
         poll_s: float | None = None,
+        filters: Mapping[str, str] | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._url, self._inbox, self._poll_s, self._note = url, inbox, poll_s, note
         self._todo = list(studies)
+        self._filters = {"ModalitiesInStudy": "CT", **(filters or {})}
         self._path = folder / "fetched.json"
         self._fetched: dict[str, int] = json.loads(self._path.read_text()) if self._path.is_file() else {}
         self._seen: dict[str, int] = {}
+        self._missing: set[str] = set()
         self.failed: list[str] = []
         """Studies that could not be fetched, by their hash."""
 
     def run(self, stop: threading.Event) -> None:
         """Fetch until there is nothing left or `stop` is set."""
         for uid in self._todo:
-            if not any(self._fetch(uid) or stop.wait(pause_s) for pause_s in RETRY_S):
+            if not stop.is_set() and not self._fetch_patiently(uid, stop):
                 self.failed.append(study_key(uid))
         while self._poll_s is not None and not stop.is_set():
             self._poll(stop)
             stop.wait(self._poll_s)
 
+    def _fetch_patiently(self, uid: str, stop: threading.Event) -> bool:
+        for pause_s in RETRY_S:
+            if self._fetch(uid):
+                return True
+            if study_key(uid) in self._missing or stop.wait(pause_s):
+                break
+        return False
+
     def _poll(self, stop: threading.Event) -> None:
         days = f"{date.today() - timedelta(days=1):%Y%m%d}-{date.today():%Y%m%d}"
         try:
-            found = web.find_studies(self._url, StudyDate=days, ModalitiesInStudy="CT")
+            found = web.find_studies(self._url, {"StudyDate": days, **self._filters})
         except (OSError, ValueError) as error:
             self._note(f"studies not found: {_without_uids(error)}")
             return
@@ -106,13 +118,20 @@ class Fetcher:
     def _fetch(self, uid: str, instances: int = 0) -> bool:
         key, count = study_key(uid), 0
         try:
+            self._inbox.hold(key)
             for dataset in web.iter_study(self._url, uid, max_bytes=self._inbox.limits.study_bytes):
                 file = BytesIO()
                 dataset.save_as(file, enforce_file_format=True)
                 count += self._inbox.store(uids_of(dataset), [file.getbuffer()])
+        except FileNotFoundError as error:
+            self._inbox.release(key)
+            self._missing.add(key)
+            self._note(f"study {key}: not fetched: {error}")
+            return False
         except Exception as error:  # also what a damaged instance makes the parser raise
             self._note(f"study {key}: not fetched: {_without_uids(error)}")
             return False
+        self._inbox.release(key)
         self._fetched[key] = instances
         write_json(self._path, self._fetched)
         LOGGER.info("study %s: fetched, %d new instances", key, count)
