@@ -24,9 +24,11 @@ test: env lint  ## everything that CI runs; two processes of one thread each
 test-robustness: env  ## more than 900 damaged inputs, kills, full disks and a soak; prints what came of each kind
 	ROBUSTNESS_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -n 2 --dist worksteal
 
+ORTHANC ?= /usr/sbin/Orthanc
+
 test-pacs: env  ## the node with a real Orthanc on 127.0.0.1; installs it where apt-get may
-	test -x /usr/sbin/Orthanc || $(SUDO) apt-get install --yes --no-install-recommends orthanc orthanc-dicomweb
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pacs -n 0
+	test -x $(ORTHANC) || $(SUDO) apt-get install --yes --no-install-recommends orthanc orthanc-dicomweb
+	ORTHANC=$(ORTHANC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pacs -n 0
 
 test-all: test test-robustness test-pacs test-monailabel test-flare test-nnunet  ## all tests, with the environments that they need
 

@@ -355,6 +355,18 @@ def test_a_processing_that_fails_is_tried_again_and_then_listed(make, pacs):
     assert set(pacs.uids()) == result_uids("good", 1)
 
 
+def test_a_result_that_is_no_dicom_is_a_failure_that_is_listed(make, pacs):
+    def damaged(study, out):
+        paths = process(study, out)
+        paths[0].write_bytes(paths[0].read_bytes()[:100])
+        return paths
+
+    with running(make(damaged, rules={"attempts": 2})) as node:
+        send(node.receiver.port, instances("a"))
+        wait_for(lambda: state(node, "a") == "failed")
+        assert "File is missing DICOM File Meta Information" in node.records[study_key(uid("a"))].reason
+
+
 def test_health_is_json_of_numbers_and_hashes(make):
     with running(make(health=("127.0.0.1", 0), rules={"instances": 3})) as node:
         url = f"http://127.0.0.1:{node.health_server.port}"

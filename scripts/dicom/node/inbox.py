@@ -42,6 +42,18 @@ class _Contents:
     names: set[str] = field(default_factory=set)
     size: int = 0
     last_s: float = 0.0
+    digest: str = ""
+    """Of the names; empty until it is asked for."""
+
+    def add(self, name: str, size: int, now_s: float) -> bool:
+        """Note an instance; returns whether it was not there."""
+        self.last_s = now_s
+        if name in self.names:
+            return False
+        self.names.add(name)
+        self.size += size
+        self.digest = ""
+        return True
 
 
 class Inbox:
@@ -137,11 +149,7 @@ class Inbox:
             os.replace(temporary, study / uids.file_name)
             sync(study)
             contents = self._studies.setdefault(uids.study_key, _Contents())
-            new = uids.file_name not in contents.names
-            contents.names.add(uids.file_name)
-            contents.size += size if new else 0
-            contents.last_s = self._clock()
-            return new
+            return contents.add(uids.file_name, size, self._clock())
 
     def studies(self) -> list[str]:
         """The studies of which something is there, without those that are held."""
@@ -184,7 +192,10 @@ class Inbox:
         """A hash of which instances of a study are there; empty if none."""
         with self._lock:
             contents = self._studies.get(study)
-            return _digest(contents.names) if contents else ""
+            if contents is None:
+                return ""
+            contents.digest = contents.digest or _digest(contents.names)
+            return contents.digest
 
     def snapshot(self, study: str, folder: Path) -> str:
         """Put the instances that are there now into a new folder, as hard links; returns their digest.

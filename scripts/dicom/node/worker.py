@@ -215,6 +215,11 @@ class Worker:
             self._note(f"study {study}: not sent: {_one_line(error)}")
             self._pause("")
             return
+        except OSError:  # the disk: nothing is lost, and it is tried again without limit
+            raise
+        except Exception as error:  # a result that cannot be read
+            self._failed_try(self._records[study], SENDING, _one_line(error))
+            return
         self._pauses.pop("", None)
         record = self._records[study]
         if not record.to_send():
