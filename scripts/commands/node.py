@@ -157,6 +157,11 @@ def run(
         raise typer.BadParameter("--once ends when --study is done; expected no --poll-s and no --port")
     if not is_loopback(listen) and not allow_address:
         raise typer.BadParameter(f"listening on {listen} needs --allow-address, such as --allow-address 10.0.0.0/24")
+    try:
+        import pynetdicom  # noqa: F401
+    except ModuleNotFoundError as error:
+        text = f"the node needs {error.name}: pip install 'ctp-stroke-lesion-segmentation[dicom]'"
+        raise ModuleNotFoundError(text) from error
     from ..dicom.node.inbox import Limits
     from ..dicom.node.processing import SegmentCommand
     from ..dicom.node.receiver import Access

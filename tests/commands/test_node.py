@@ -42,6 +42,14 @@ def test_a_wrong_command_line_is_one_line(words, line, tmp_path, capsys):
     assert not (tmp_path / "node").exists()
 
 
+def test_without_the_extra_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    assert main(["node", "--dir", str(tmp_path / "node"), *SEND]) == 1
+    assert capsys.readouterr().err == (
+        "ctp-stroke: error: the node needs pynetdicom: pip install 'ctp-stroke-lesion-segmentation[dicom]'\n"
+    )
+
+
 def test_a_node_starts_tells_its_health_and_stops(tmp_path):
     health, port = free_port(), free_port()
     words = ["--dir", tmp_path / "node", "--port", port, "--health-port", health, "--min-free-gb", 0, *SEND]
