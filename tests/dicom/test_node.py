@@ -25,6 +25,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from scripts.dicom.node import inbox as inbox_module
+from scripts.dicom.node import service
 from scripts.dicom.node.identity import study_key
 from scripts.dicom.node.inbox import Limits
 from scripts.dicom.node.receiver import Access
@@ -420,6 +421,17 @@ def test_a_stop_waits_for_the_association_and_leaves_the_queue(make, pacs):
     with running(make()) as node:
         wait_for(lambda: state(node, "a") == "done")
     assert pacs.uids() == dict.fromkeys(result_uids("a"), 1)
+
+
+def test_a_stop_does_not_wait_forever_for_an_association(make, monkeypatch):
+    monkeypatch.setattr(service, "GRACE_S", 0.3)
+    ae = AE(SENDER)
+    ae.add_requested_context("1.2.840.10008.1.1")
+    with running(make()) as node:
+        association = ae.associate("127.0.0.1", node.receiver.port, ae_title=NODE)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    wait_for(lambda: not association.is_established, 5)
 
 
 @pytest.mark.parametrize("text", ["pacs", "pacs:104", "pacs:0:PACS", "pacs:104:", "pacs:99999:A", "p:1:A\\B"])

@@ -166,6 +166,7 @@ class Inbox:
     def release(self, study: str) -> None:
         """End `hold`."""
         (self._held_folder / study).unlink(missing_ok=True)
+        sync(self._held_folder)
         with self._lock:
             self._held.discard(study)
             if study in self._studies:

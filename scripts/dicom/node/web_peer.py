@@ -112,7 +112,8 @@ class Fetcher:
         except (OSError, ValueError) as error:
             self._note(f"study {study_key(study.uid)}: not found: {_without_uids(error)}")
             return
-        if self._fetched.get(study_key(study.uid), -1) >= count or self._fetch(study.uid, count):
+        key = study_key(study.uid)
+        if self._fetched.get(key, -1) >= count or self._fetch(study.uid, count) or key in self._missing:
             self._seen[study.uid] = study.instances
 
     def _fetch(self, uid: str, instances: int = 0) -> bool:
