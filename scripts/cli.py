@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from .commands import datalist, demo, maps, phantom, report, segment
+from .commands import datalist, demo, maps, node, phantom, report, segment
 
 PROGRAM = "ctp-stroke"
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (segment, maps, report, datalist, phantom, demo):
+for _module in (segment, maps, report, datalist, phantom, node, demo):
     app.command(_module.NAME, epilog=_module.EXAMPLES)(_module.run)
 
 
