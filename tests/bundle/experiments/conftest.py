@@ -37,6 +37,12 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.fixture(autouse=True)
+def code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another digest of the code than that of all files, which takes a while: see tests/bundle/test_provenance.py."""
+    monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of this code")
+
+
 @pytest.fixture
 def overlay(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes the overlay of a row, whose stand-in run scores these Dice values."""
