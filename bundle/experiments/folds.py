@@ -20,7 +20,8 @@ def fold_datalists(datalist: Path, folds: int, out: Path) -> list[Path]:
         ValueError: there are more folds than patients, or fewer than two.
     """
     training, validation, testing = (json.loads(datalist.read_text(encoding="utf-8"))[name] for name in SECTIONS)
-    parts = k_folds(training + validation, folds)
+    cases = [case if isinstance(case, dict) else {"image": case} for case in training + validation]
+    parts = k_folds(cases, folds)
     paths = [out / f"{folds}_folds" / f"fold_{index + 1}.json" for index in range(folds)]
     for path, held_out in zip(paths, parts, strict=True):
         others = [case for part in parts if part is not held_out for case in part]
