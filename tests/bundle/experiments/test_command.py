@@ -5,12 +5,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from bundle.experiments import add_arguments, shown_command
+from bundle.experiments import QUICK, add_arguments, setting_of, shown_command
 from bundle.experiments.plan import Plan, Setting
 from bundle.experiments.rows import find_rows
 from bundle.experiments.run_step import take_gpu
@@ -155,6 +156,31 @@ def test_folds_and_their_ensemble(experiments, calls, tmp_path):
     assert page.count(f"| {dice}") == 3  # two folds and their ensemble
     assert experiments("--row", "dice", "--folds", "2") == 0
     assert calls() == []
+
+
+@pytest.mark.usefixtures("table4", "calls")
+def test_a_dry_run_adds_up_the_times_and_leaves_nothing_but_its_plan(experiments, tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def snakemake(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "a: train, about 30.0 min\n", "b: train, about 90.0 min\n")
+
+    monkeypatch.setattr(subprocess, "run", snakemake)
+    assert experiments("--dry-run", "--jobs", "2", "--", "--profile", "slurm") == 0
+    assert commands[0][-3:] == ["--profile", "slurm", "--dry-run"]
+    assert "together about 1.0 h, 2 at a time" in capsys.readouterr().out
+    assert not (tmp_path / "pages").exists()
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {"data", ".lock", "plan.json"}
+
+
+def test_quick_has_small_widths_and_says_which_phantom_it_would_make(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bundle.experiments.QUICK_DATA", tmp_path / "quick")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    setting = setting_of(parser.parse_args(["--quick", "--dry-run", "--out", str(tmp_path), "--epochs", "3"]))
+    assert setting == Setting(tmp_path / "quick", tmp_path / "quick-3_epochs", (QUICK,), epochs=3)
+    assert capsys.readouterr().out == f"first a phantom of 78 cases would be made in {tmp_path / 'quick'}\n"
 
 
 @pytest.mark.parametrize(
