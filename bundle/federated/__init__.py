@@ -77,20 +77,24 @@ def run(args: argparse.Namespace) -> None:
     set_determinism(0)
     initial = save(network(shared).instantiate(), runs / "initial.pt")
     models = {FEDERATED: train_federated(args, initial, training)}
-    for name in (*NAMES, POOLED):
-        source = str(data if name == POOLED else data / name)
-        own = training | folders(runs, name) | {"dataset_dir": source, "pretrained": str(initial), "resume": True}
+    for name, folder in {**{name: data / name for name in NAMES}, POOLED: data}.items():
+        own = training | folders(runs, name) | {"dataset_dir": str(folder), "pretrained": str(initial), "resume": True}
         run_workflow("train", **own)
         models[name] = runs / name / "models" / "checkpoint_last.pt"
-    rows = {}
-    for name, weights in models.items():
-        for tested in NAMES:
-            places = {"dataset_dir": data / tested, "ckpt_path": weights, "output_dir": runs / name / tested}
-            own = shared | {key: str(path) for key, path in places.items()} | {"use_given_maps": True}
-            run_workflow("evaluate", **own)
-            rows[name, tested] = read_rows(runs / name / tested / "metrics.csv")
+    rows = {
+        (name, site): evaluate(weights, data / site, runs / name / site, shared)
+        for name, weights in models.items()
+        for site in NAMES
+    }
     write_text(args.page, federated_page(rows, {**settings, "epochs": epochs}, f"commit {commit()}, {machine()}"))
     print(f"{len(rows)} evaluations -> {args.page}")
+
+
+def evaluate(weights: Path, dataset_dir: Path, out: Path, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the test cases of a data set."""
+    places = {"dataset_dir": str(dataset_dir), "ckpt_path": str(weights), "output_dir": str(out)}
+    run_workflow("evaluate", **{**shared, **places, "use_given_maps": True})
+    return read_rows(out / "metrics.csv")
 
 
 def pool(data: Path) -> None:
