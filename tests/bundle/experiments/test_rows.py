@@ -104,9 +104,7 @@ def test_a_row_that_is_no_overlay_is_named(overlay, tmp_path, setting):
 
 
 def test_folds_part_no_patient_and_leave_the_test_cases_alone(setting, tmp_path):
-    lists = [
-        json.loads(path.read_text()) for path in fold_datalists(setting.datalist, setting.dataset_dir, 3, tmp_path)
-    ]
+    lists = [json.loads(path.read_text()) for path in fold_datalists(setting.datalist, 3, tmp_path)]
     sections = json.loads(setting.datalist.read_text())
     everything = {case["case"] for case in sections["training"] + sections["validation"]}
     held_out = [{case["case"] for case in fold["validation"]} for fold in lists]
