@@ -30,7 +30,7 @@ def make_pdf(pdf: bytes, heading: Heading) -> SOPClass:
     document.DocumentTitle = RESEARCH_ONLY
     document.ConceptNameCodeSequence = []
     document.AcquisitionDateTime = "".join(heading.taken)
-    document.SourceInstanceSequence = referenced_instances(heading.used)
+    document.SourceInstanceSequence = referenced_instances(heading.images)
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     document.EncapsulatedDocumentLength = len(pdf)

@@ -62,6 +62,10 @@ class Heading:
     """The source's headers with references and geometry alone."""
     used: list[Dataset]
     """References to every object of the source that was used."""
+    made_of: list[Dataset]
+    """The same as items of the Referenced Series Sequence."""
+    drawn_from: list[Dataset]
+    """Such items of `images` alone."""
     grid: VolumeGeometry | None
     """The source's; None where its planes do not lie straight above each other."""
     taken: tuple[str, str]
@@ -83,13 +87,16 @@ class Heading:
         frame_of_reference = str(header.get("FrameOfReferenceUID") or uid("frame of reference"))
         images = reduced_images(source.headers, frame_of_reference)
         numbers = [int(one.get("SeriesNumber") or 0) for one in source.headers]
+        used = references(source.instances, str(header.StudyInstanceUID))
         settings = results.record.get("settings", {})
         return cls(
             case=results.case,
             uid=uid,
             identity=patient_and_study(header),
             images=images,
-            used=references(source.instances, str(header.StudyInstanceUID)),
+            used=used,
+            made_of=referenced_series(used),
+            drawn_from=referenced_series(images),
             grid=source_grid(plane_positions(images), plane_of(images[0])),
             taken=taken_at(header),
             source_number=max(min(numbers), 0) % _MAX_SOURCE_NUMBER,
@@ -140,7 +147,8 @@ class Heading:
         if dataset.Modality not in _DOCUMENTS:
             dataset.BodyPartExamined = "BRAIN"
             dataset.SourceImageSequence = referenced_instances(self.images)
-            dataset.ReferencedSeriesSequence = referenced_series(self.used)
+            # A map is made of the whole series, a picture shows its slices.
+            dataset.ReferencedSeriesSequence = self.drawn_from if dataset.Modality == "OT" else self.made_of
         if "DimensionOrganizationSequence" in dataset:
             uid = self.uid(f"dimensions {dataset.SOPInstanceUID}")
             for item in (*dataset.DimensionOrganizationSequence, *dataset.get("DimensionIndexSequence", [])):

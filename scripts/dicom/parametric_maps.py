@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from highdicom import VOILUTTransformation
 from highdicom.pm import DerivedPixelContrastValues, ImageFlavorValues, ParametricMap, RealWorldValueMapping
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from .case_files import RESEARCH_ONLY, CaseFiles
 from .codes import (
     BLOOD_FLOW,
     BLOOD_VOLUME,
+    BRAIN,
     MEAN_TRANSIT_TIME,
     ML_PER_100_G,
     ML_PER_100_G_PER_MIN,
@@ -22,7 +25,7 @@ from .codes import (
     TMAX,
 )
 from .grid import planes
-from .heading import Heading
+from .heading import MODEL, Heading
 
 
 class Quantity(NamedTuple):
@@ -72,6 +75,7 @@ def make_map(results: CaseFiles, heading: Heading, name: str) -> ParametricMap |
         voi_lut_transformations=[VOILUTTransformation(window_center=quantity.top / 2, window_width=quantity.top)],
         contains_recognizable_visual_features=False,
         content_label=f"CTP_{name.upper()}",
+        content_creator_name=f"{MODEL}^",
         content_description=RESEARCH_ONLY,
         image_flavor=ImageFlavorValues.VOLUME,
         derived_pixel_contrast=DerivedPixelContrastValues.QUANTITY,
@@ -79,4 +83,13 @@ def make_map(results: CaseFiles, heading: Heading, name: str) -> ParametricMap |
         **heading.naming(name),
         **heading.equipment,
     )
+    parametric_map.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_brain()]
     return heading.finish(parametric_map)
+
+
+def _brain() -> Dataset:
+    """The anatomy of all frames, which highdicom has no argument for and dcmqi does not read a map without."""
+    anatomy = Dataset()
+    anatomy.AnatomicRegionSequence = [CodedConcept.from_code(BRAIN)]
+    anatomy.FrameLaterality = "U"
+    return anatomy

@@ -71,6 +71,7 @@ def make_segmentation(results: CaseFiles, heading: Heading, segments: list[Segme
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(segment, heading) for segment in segments],
         content_label="CTP_LESION",
+        content_creator_name=f"{MODEL}^",
         content_description=RESEARCH_ONLY,
         omit_empty_frames=bool(array.any()),
         specific_character_set="ISO_IR 192",
