@@ -7,6 +7,7 @@ from typing import Any
 
 from highdicom import VolumeGeometry
 from pydicom import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from .case_files import CaseFiles
 from .grid import source_grid
@@ -147,8 +148,9 @@ class Heading:
         if dataset.Modality not in _DOCUMENTS:
             dataset.BodyPartExamined = "BRAIN"
             dataset.SourceImageSequence = referenced_instances(self.images)
+            is_picture = dataset.SOPClassUID == SecondaryCaptureImageStorage
             # A map is made of the whole series, a picture shows its slices.
-            dataset.ReferencedSeriesSequence = self.drawn_from if dataset.Modality == "OT" else self.made_of
+            dataset.ReferencedSeriesSequence = self.drawn_from if is_picture else self.made_of
         if "DimensionOrganizationSequence" in dataset:
             uid = self.uid(f"dimensions {dataset.SOPInstanceUID}")
             for item in (*dataset.DimensionOrganizationSequence, *dataset.get("DimensionIndexSequence", [])):

@@ -19,6 +19,7 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    QualitativeEvaluation,
     ReferencedSegment,
     RelationshipTypeValues,
     SourceSeriesForSegmentation,
@@ -121,7 +122,7 @@ def _segment_group(
         finding_type=segment.kind,
         finding_sites=[FindingSite(BRAIN)],
         algorithm_id=_algorithm(heading),
-        measurements=[_measurement(VOLUME, volume)],
+        **_findings({VOLUME: volume}),
     )
     return _with_comments(group, [_says(segment.label, volume)])
 
@@ -137,7 +138,7 @@ def _mismatch_group(heading: Heading, summary: Mapping[str, Any]) -> Measurement
         finding_type=ISCHEMIA,
         finding_sites=[FindingSite(BRAIN)],
         algorithm_id=_algorithm(heading),
-        measurements=[_measurement(code, number) for code, number in numbers.items()],
+        **_findings(numbers),
     )
     cautions = [f"Caution: {_words(caution)}" for caution in summary.get("cautions", [])]
     warnings = [f"Warning: {_words(warning)}" for warning in summary.get("warnings", [])]
@@ -146,14 +147,26 @@ def _mismatch_group(heading: Heading, summary: Mapping[str, Any]) -> Measurement
     )
 
 
+def _findings(numbers: Mapping[Code, Number]) -> dict[str, Any]:
+    """Arguments of highdicom: what has a value is a measurement; of the rest a code tells that it is none, or infinite.
+
+    A measurement without a value would be of the standard too, but highdicom does not read it.
+    """
+    evaluations = {
+        name: NOT_A_NUMBER if number.value is None else POSITIVE_INFINITY
+        for name, number in numbers.items()
+        if _finite(number.value) is None
+    }
+    return {
+        "measurements": [_measurement(name, number) for name, number in numbers.items() if name not in evaluations],
+        "qualitative_evaluations": [QualitativeEvaluation(name, value) for name, value in evaluations.items()],
+    }
+
+
 def _measurement(name: Code, number: Number) -> Measurement:
-    """The number with the distances to the ends of its interval (TID 310); without a value, why there is none."""
+    """The number with the distances to the ends of its interval (TID 310)."""
     value = _finite(number.value)
-    if value is None:
-        qualifier = NOT_A_NUMBER if number.value is None else POSITIVE_INFINITY
-        measurement = Measurement(name=name, value=0.0, unit=number.unit, qualifier=qualifier)
-        measurement[0].MeasuredValueSequence = []
-        return measurement
+    assert value is not None
     low, high = (_finite(end) for end in number.interval or (None, None))
     properties = None
     if low is not None or high is not None:

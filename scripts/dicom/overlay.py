@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -29,7 +30,8 @@ _MOST_FRAMES = 4  # averaged, against noise
 
 def overlays(results: CaseFiles, segments: Sequence[Segment]) -> Iterator[NDArray[np.uint8]]:
     """A picture (rows, columns, 3) of each slice, from the feet to the head, as radiologists look at it."""
-    ground = radiological(_gray(results), results.affine)
+    gray_image, shown = _gray(results)
+    ground = radiological(gray_image, results.affine)
     masks = [radiological(np.asarray(results.volume(segment.name)) > 0, results.affine) for segment in segments]
     spacing = np.linalg.norm(results.affine[:3, :3], axis=0)[_axes(results.affine)]
     size = _size(ground.shape, spacing[1] / spacing[0])
@@ -38,7 +40,7 @@ def overlays(results: CaseFiles, segments: Sequence[Segment]) -> Iterator[NDArra
         picture = np.repeat(np.asarray(gray)[..., None], 3, axis=2)
         for segment, mask in zip(reversed(segments), reversed(masks), strict=True):  # the lesion on top
             picture[_outline(mask[..., index], size)] = segment.rgb
-        yield _labeled(Image.fromarray(picture), segments, f"slice {index + 1} of {ground.shape[2]}")
+        yield _labeled(Image.fromarray(picture), segments, f"slice {index + 1} of {ground.shape[2]}{shown}")
 
 
 def banner(picture: Image.Image) -> NDArray[np.uint8]:
@@ -87,18 +89,21 @@ def _size(shape: tuple[int, ...], aspect: float) -> tuple[int, int]:
     return factor * shape[1], max(1, round(factor * shape[0] * aspect))
 
 
-def _gray(results: CaseFiles) -> NDArray[np.uint8]:
-    """The first frames of the series in a brain window, or what else shows the anatomy where the series is gone."""
+def _gray(results: CaseFiles) -> tuple[NDArray[np.uint8], str]:
+    """The first frames of the series in a brain window; where the series is gone the pseudo-DWI, and that it is one."""
     series = Path(results.record.get("series", {}).get("path", ""))
     shape = np.asarray(results.volume("lesion")).shape
     if series.is_file():
         image = open_nifti(series, case=results.case, key="image")
         if image.shape[:3] == shape and len(image.shape) == 4:
             before = (results.summary or {}).get("frames_before_contrast") or 1
-            frames = np.asarray(image.dataobj[..., : min(int(before), _MOST_FRAMES)], dtype=np.float32)
-            return _window(frames.mean(axis=3), *_GRAY_HU)
+            proxy = nib.load(series, mmap=False).dataobj  # of the checked file: what checks it holds its header alone
+            frames = np.asarray(proxy[..., : min(int(before), _MOST_FRAMES)], dtype=np.float32)
+            return _window(frames.mean(axis=3), *_GRAY_HU), ""
     pseudo_dwi = results.volume("pseudo_dwi")
-    return np.zeros(shape, np.uint8) if pseudo_dwi is None else _window(np.asarray(pseudo_dwi), 0.0, 1.0)
+    if pseudo_dwi is None:
+        return np.zeros(shape, np.uint8), ""
+    return _window(np.asarray(pseudo_dwi), 0.0, 1.0), ", on the pseudo-DWI"
 
 
 def _window(image: NDArray, low: float, high: float) -> NDArray[np.uint8]:

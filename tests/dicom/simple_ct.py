@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from PIL import Image
-from pydicom import Dataset, FileMetaDataset
+from pydicom import Dataset, FileMetaDataset, dcmread
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from scripts.dicom.perfusion_series import Instance, SourceSeries
@@ -149,6 +149,13 @@ def write_ct(folder: Path, hu: np.ndarray, affine: np.ndarray, **values: Any) ->
     return paths
 
 
+def read_source(paths: list[Path], slices: int) -> SourceSeries:
+    """The source of such files, slices first."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in paths]
+    instances = tuple(Instance(h.SOPClassUID, h.SOPInstanceUID, h.SeriesInstanceUID) for h in headers)
+    return SourceSeries(tuple(headers[:slices]), instances, "the only series")
+
+
 @dataclass(frozen=True)
 class FolderResults:
     """A folder of results as `scripts.report.case_results.CaseResults` gives it, read by nibabel."""
@@ -173,7 +180,7 @@ def make_results(
     """Write a folder of results: a lesion off the middle, a core in it, delayed tissue around it, smooth maps."""
     folder.mkdir(parents=True, exist_ok=True)
     case, generator = folder.name, np.random.default_rng(7)
-    place = np.stack(np.meshgrid(*[np.linspace(-1, 1, size) for size in shape], indexing="ij"))
+    place = np.stack(np.meshgrid(*[np.linspace(-1, 1, size) if size > 1 else [0.4] for size in shape], indexing="ij"))
     far = np.sqrt(
         (((place - np.array([0.3, -0.1, 0.4])[:, None, None, None]) / [[[[0.5]]], [[[0.4]]], [[[0.6]]]]) ** 2).sum(0)
     )
