@@ -84,7 +84,25 @@ def make_map(results: CaseFiles, heading: Heading, name: str) -> ParametricMap |
         **heading.equipment,
     )
     parametric_map.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_brain()]
-    return heading.finish(parametric_map)
+    _order_frames(parametric_map)
+    heading.finish(parametric_map)
+    return ParametricMap.from_dataset(parametric_map, copy=False)  # highdicom indexes the frames anew
+
+
+def _order_frames(parametric_map: ParametricMap) -> None:
+    """Put the frames in the order of their positions along the cross product of rows and columns.
+
+    highdicom goes against it. dcmqi, and 3D Slicer with it, takes the order of the frames for that of their positions.
+    """
+    frames = parametric_map.PerFrameFunctionalGroupsSequence
+    orientation = parametric_map.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    normal = np.cross(*np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3)))
+    order = np.argsort([np.dot(frame.PlanePositionSequence[0].ImagePositionPatient, normal) for frame in frames])
+    pixels = np.frombuffer(parametric_map.FloatPixelData, dtype="<f4").reshape(len(frames), -1)
+    parametric_map.FloatPixelData = pixels[order].tobytes()
+    parametric_map.PerFrameFunctionalGroupsSequence = [frames[index] for index in order]
+    for number, frame in enumerate(parametric_map.PerFrameFunctionalGroupsSequence, start=1):
+        frame.FrameContentSequence[0].DimensionIndexValues = [number]
 
 
 def _brain() -> Dataset:
