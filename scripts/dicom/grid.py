@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from highdicom import Volume, VolumeGeometry
@@ -33,14 +34,9 @@ def planes(
     Raises:
         CaseError: the axes of the grid are not perpendicular.
     """
-    channels = {"SegmentNumber": list(range(1, array.shape[3] + 1))} if array.ndim == 4 else None
-    volume = Volume(
-        array=np.ascontiguousarray(array.transpose(2, 1, 0, *range(3, array.ndim))),
-        affine=_perpendicular((_LPS @ affine)[:, [2, 1, 0, 3]], case),
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=frame_of_reference_uid,
-        channels=channels,
-    )
+    slices_first = np.ascontiguousarray(array.transpose(2, 1, 0, *range(3, array.ndim)))
+    lps = _perpendicular((_LPS @ affine)[:, [2, 1, 0, 3]], case)
+    volume = _volume(slices_first, lps, frame_of_reference_uid)
     return _on_source(volume, source) if source is not None else volume
 
 
@@ -92,16 +88,16 @@ def _on_source(volume: Volume, source: VolumeGeometry) -> Volume:
         return volume
     if _farthest_mm(turned.affine, source) > _SAME_MM:
         return volume
-    return _moved(turned, source)
+    return _volume(turned.array, source.affine, source.frame_of_reference_uid)
 
 
-def _moved(volume: Volume, source: VolumeGeometry) -> Volume:
-    channels = {"SegmentNumber": list(range(1, volume.shape[3] + 1))} if volume.array.ndim == 4 else None
+def _volume(array: NDArray, affine: NDArray[np.float64], frame_of_reference_uid: str | None) -> Volume:
+    channels: Any = {"SegmentNumber": list(range(1, array.shape[3] + 1))} if array.ndim == 4 else None
     return Volume(
-        array=volume.array,
-        affine=source.affine,
+        array=array,
+        affine=affine,
         coordinate_system="PATIENT",
-        frame_of_reference_uid=source.frame_of_reference_uid,
+        frame_of_reference_uid=frame_of_reference_uid,
         channels=channels,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from highdicom import VolumeGeometry
 from pydicom import Dataset
@@ -49,6 +49,9 @@ _OF_THE_RUN = (
 )
 """What would tell when the program ran; all of it is optional."""
 _MAX_SOURCE_NUMBER = 2_000_000  # an integer string (IS) ends at 2^31 - 1
+
+
+_Object = TypeVar("_Object", bound=Dataset)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Heading:
         return str(self.images[0].FrameOfReferenceUID)
 
     @property
-    def equipment(self) -> dict[str, str]:
+    def equipment(self) -> dict[str, Any]:
         """Arguments of highdicom; the serial number of a program is that of its weights."""
         return {
             "manufacturer": MANUFACTURER,
@@ -138,7 +141,7 @@ class Heading:
             return [first]
         return [image for image in self.images if image.SeriesInstanceUID == first.SeriesInstanceUID]
 
-    def finish(self, dataset: Dataset) -> Dataset:
+    def finish(self, dataset: _Object) -> _Object:
         """Give an object the patient and study as they are, the source's time, and references to all that was used."""
         for keyword in _OF_THE_RUN:
             dataset.pop(keyword, None)

@@ -65,7 +65,7 @@ def make_report(
 ) -> Comprehensive3DSR:
     """Make the object: a group for each segment with its volume and, with perfusion maps, one for the mismatch."""
     summary = results.summary or {}
-    groups = [_segment_group(segment, heading, segmentation, summary) for segment in segments]
+    groups: list[Any] = [_segment_group(segment, heading, segmentation, summary) for segment in segments]
     if results.summary is not None:
         groups.append(_mismatch_group(heading, summary))
     observer = DeviceObserverIdentifyingAttributes(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +13,7 @@ from scipy.ndimage import binary_erosion
 
 from ..io.nifti import open_nifti
 from ..io.orientation import radiological
+from ..io.origin import sha256
 from .case_files import RESEARCH_ONLY, CaseFiles
 from .segmentation import Segment
 
@@ -91,14 +91,14 @@ def _size(shape: tuple[int, ...], aspect: float) -> tuple[int, int]:
 
 def _gray(results: CaseFiles) -> tuple[NDArray[np.uint8], str]:
     """The first frames of the series in a brain window; where the series is gone the pseudo-DWI, and that it is one."""
-    series = Path(results.record.get("series", {}).get("path", ""))
-    shape = np.asarray(results.volume("lesion")).shape
-    if series.is_file():
-        image = open_nifti(series, case=results.case, key="image")
-        if image.shape[:3] == shape and len(image.shape) == 4:
-            before = (results.summary or {}).get("frames_before_contrast") or 1
-            proxy = nib.load(series, mmap=False).dataobj  # of the checked file: what checks it holds its header alone
-            frames = np.asarray(proxy[..., : min(int(before), _MOST_FRAMES)], dtype=np.float32)
+    recorded = results.record.get("series", {})
+    series, shape = Path(recorded.get("path", "")), np.asarray(results.volume("lesion")).shape
+    if series.is_file() and sha256(series) == recorded.get("sha256"):  # never on another patient's head
+        kind = type(open_nifti(series, case=results.case, key="image"))
+        proxy = kind.from_filename(series, mmap=False).dataobj
+        if proxy.shape[:3] == shape and len(proxy.shape) == 4:
+            before = int((results.summary or {}).get("frames_before_contrast") or 1)
+            frames = np.asarray(proxy[..., : min(before, _MOST_FRAMES)], dtype=np.float32)
             return _window(frames.mean(axis=3), *_GRAY_HU), ""
     pseudo_dwi = results.volume("pseudo_dwi")
     if pseudo_dwi is None:

@@ -26,7 +26,7 @@ def make_panels(results: CaseFiles, heading: Heading) -> dict[str, SCImage]:
         if path.is_file():
             instance = "panel" if name == "panel" else f"panel_{name}"
             made[instance] = _capture(_panel(path), heading, "panel", instance, number)
-            made[instance].PatientOrientation = None  # several slices and curves
+            made[instance].PatientOrientation = []  # several slices and curves
     return made
 
 

@@ -72,6 +72,12 @@ def check_places(results: FolderResults, source, on_source: bool = True) -> None
     volume = stored.get_volume(dtype=np.float32)
     points = all_places(results.volume("tmax").shape, results.affine)
     assert np.array_equal(values_at(volume.array, ras(volume), points), results.volume("tmax").ravel())
+    normal = np.cross(ras(volume)[:3, 2], ras(volume)[:3, 1])  # columns, then rows: RAS+ and LPS+ turn alike
+    heights = [
+        np.array(frame.PlanePositionSequence[0].ImagePositionPatient) @ (LPS[:3, :3] @ normal)
+        for frame in stored.PerFrameFunctionalGroupsSequence
+    ]
+    assert heights == sorted(heights)  # dcmqi takes frames in this order, whatever their positions
     if on_source:
         wanted = {tuple(position) for position in plane_positions(heading.images)}
         frames = stored.PerFrameFunctionalGroupsSequence
