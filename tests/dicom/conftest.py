@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("highdicom")
-
-from scripts.dicom.write import write_dicom_results
 from tests.dicom.simple_ct import axial_affine, classic_source, make_results
 
 SHAPE = (24, 20, 5)
@@ -19,6 +16,8 @@ PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Page
 @pytest.fixture(scope="session")
 def written(tmp_path_factory) -> dict[str, Path]:
     """The files of a case with maps and a report, by their names; ``results`` is the case's folder."""
+    from scripts.dicom.write import write_dicom_results  # highdicom takes seconds, which other tests do not need
+
     folder = tmp_path_factory.mktemp("written")
     affine = axial_affine()
     results = make_results(folder / "case_a", affine, SHAPE)
