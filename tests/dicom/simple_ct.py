@@ -220,7 +220,14 @@ def make_results(
     panel = np.full((60, 300, 4), (20, 30, 40, 255), np.uint8)
     Image.fromarray(panel).save(folder / f"{case}_panel.png")
     record = {
-        "row": {"case": case, "lesion_volume_ml": round(volume_ml["lesion"], 3), "warnings": ""},
+        "row": {
+            "case": case,
+            "lesion_volume_ml": round(volume_ml["lesion"], 3),
+            "lesion_slices": int(masks["lesion"].any(axis=(0, 1)).sum()),
+            "largest_component_ml": round(volume_ml["lesion"], 3),
+            "components": int(masks["lesion"].any()),
+            "warnings": "",
+        },
         "series": {"path": str(folder.parent / f"{case}.nii"), "sha256": "0" * 64},
         "settings": {"version": "0.1.0", "weights": "ab" * 32, "case": {}},
     }

@@ -456,3 +456,13 @@ def test_the_copied_keywords_are_of_the_standard():
 def test_the_statement_is_that_of_the_reading():
     wording = pytest.importorskip("scripts.perfusion.wording")
     assert wording.RESEARCH_ONLY == RESEARCH_ONLY
+
+
+def test_the_results_of_a_folder_give_the_same_bytes(tmp_path):
+    case_results = pytest.importorskip("scripts.report.case_results")
+    results = make_results(tmp_path / "case_a", AFFINE, SHAPE)
+    loaded = case_results.CaseResults.load(results.folder)
+    source = classic_source(AFFINE, (*SHAPE, FRAMES))
+    first = write.write_dicom_results(results, source, tmp_path / "first")
+    second = write.write_dicom_results(loaded, source, tmp_path / "second")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
