@@ -466,3 +466,19 @@ def test_the_results_of_a_folder_give_the_same_bytes(tmp_path):
     first = write.write_dicom_results(results, source, tmp_path / "first")
     second = write.write_dicom_results(loaded, source, tmp_path / "second")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_volumes_that_are_unknown_are_said_to_be(tmp_path):
+    results = make_results(tmp_path / "case_a", AFFINE, SHAPE)
+    unknown = dict.fromkeys(("core_ml", "mismatch_ml", "mismatch_ratio", "hypoperfusion_intensity_ratio"))
+    intervals = {"core_ml_interval": None, "mismatch_ml_interval": None, "tmax_ml_interval": {"6": None}}
+    changed = dataclasses.replace(results, summary=results.summary | unknown | intervals)
+    report = dcmread(write.write_dicom_results(changed, classic_source(AFFINE, (*SHAPE, FRAMES)), tmp_path)[-1])
+    assert set(numbers_of(report)) == {"Ischemic lesion, Volume", "Tmax > 6 s, Volume"}
+    assert set(evaluations_of(report)) == {
+        "Volume",
+        "Mismatch volume",
+        "Mismatch ratio",
+        "Hypoperfusion intensity ratio",
+    }
+    assert "Infarct core (CTP): unknown" in text_of(report)
