@@ -242,9 +242,12 @@ def _deconvolved(
     physics: dict[str, Any],
     options: dict[str, Any],
 ) -> Posterior:
-    """The maps by singular values, which need even frames: the curves are interpolated where theirs are not."""
+    """The maps by singular values, which need even frames: the curves are interpolated where theirs are not.
+
+    The interval is that of the frames: those of slices of a table that goes up and down alternate about it.
+    """
     own_s = part.slab.times_s
-    wanted_s = even_times(own_s)
+    wanted_s = even_times(times_s) + (own_s - times_s).mean()
     enhancement = part.curves.enhancement(part.n_baseline)
     given = {name: value for name, value in options.items() if value is not None}
     if arterial.sampled is None and torch.equal(own_s, times_s):
@@ -254,7 +257,7 @@ def _deconvolved(
     found = deconvolve(
         _interpolated(enhancement, own_s, wanted_s).T,
         aif_hu,
-        median_interval_s(own_s),
+        median_interval_s(times_s),
         method=method,
         **given,
         **physics,
