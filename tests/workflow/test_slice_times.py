@@ -15,7 +15,7 @@ from scripts.io.nifti import write_nifti
 from scripts.perfusion import PerfusionVolumes, Reading, perfusion_maps, read_maps
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 
-SEED, MATRIX, N_SLICES, INTERVAL_S, N_FRAMES = 4, 96, 6, 2.0, 31
+SEED, MATRIX, N_SLICES, INTERVAL_S, N_FRAMES = 3, 96, 6, 1.5, 41
 OFFSETS_S = np.repeat([0.0, INTERVAL_S / 2], N_SLICES // 2)
 
 
@@ -45,9 +45,11 @@ def test_the_phantom_samples_slices_at_their_times(scans: Scans) -> None:
     lower, upper = slice(0, N_SLICES // 2), slice(N_SLICES // 2, None)
     at_once, jog = scans.at_once.series, scans.jog.series
     np.testing.assert_array_equal(jog.hu[..., lower], at_once.hu[..., lower])
-    means = [case.hu[..., upper][:, scans.jog.truth["brain"][..., upper]].mean(axis=1) for case in (at_once, jog)]
-    expected = np.interp(at_once.frame_times_s + INTERVAL_S / 2, at_once.frame_times_s, means[0])
-    assert np.abs(means[1] - expected).max() < 0.2 * np.abs(means[1] - means[0]).max()
+    brain = scans.jog.truth["brain"][..., upper]
+    means = [series.hu[..., upper][:, brain].mean(axis=1) for series in (at_once, jog)]
+    slope = np.gradient(means[0], INTERVAL_S)
+    ahead_s = (means[1] - means[0]) @ slope / (slope @ slope)  # the noise of both is the same
+    assert ahead_s == pytest.approx(INTERVAL_S / 2, abs=0.15)
 
 
 def volumes(case: PhantomCase, slice_times_s: np.ndarray | None) -> tuple[Reading, PerfusionVolumes]:
@@ -70,19 +72,24 @@ def test_the_volumes_are_those_of_slices_taken_at_once(scans: Scans) -> None:
     assert not timed.motion.lost.any()
 
     def slab_step_s(maps: PerfusionVolumes) -> float:
-        """By how much later the upper slab is than where its slices are taken at once."""
-        both = usual.tissue & maps.tissue & (usual.tmax > 2.5)  # Tmax ends at 0
-        change_s = torch.where(both, maps.tmax - usual.tmax, torch.nan).unflatten(2, (2, -1))
-        lower, upper = (float(change_s[:, :, slab].nanmedian()) for slab in (0, 1))
+        """By how much more Tmax of the upper slab is above the truth than that of the lower one."""
+        compared = maps.tissue & usual.tissue & (truth_s > 2.0)  # Tmax ends at 0
+        error_s = torch.where(compared, maps.tmax - truth_s, torch.nan).unflatten(2, (2, -1))
+        lower, upper = (float(error_s[:, :, slab].nanmedian()) for slab in (0, 1))
         return upper - lower
 
-    assert abs(slab_step_s(timed)) < 0.2
-    assert abs(slab_step_s(ignored)) > 0.5
+    truth_s = torch.from_numpy(scans.at_once.truth["tmax"])
+    assert slab_step_s(timed) == pytest.approx(slab_step_s(usual), abs=0.2)
+    assert slab_step_s(ignored) == pytest.approx(slab_step_s(usual) - INTERVAL_S / 2, abs=0.3)
 
 
 @pytest.mark.slow
 def test_the_lesion_is_that_of_slices_taken_at_once(scans: Scans, tmp_path: Path) -> None:
-    """By the weights that ship, through the command, with the sidecar alone to tell the times."""
+    """By the weights that ship, through the command, with the sidecar alone to tell the times.
+
+    The samples are not the same, so neither are the masks: to start the whole scan half an interval later, without two
+    positions, changes as much.
+    """
     for name, case in (("at_once", scans.at_once), ("jog", scans.jog)):
         series = case.series.hu.transpose(1, 2, 3, 0)
         write_nifti(tmp_path / f"{name}.nii", series, case.grid.affine, dt_s=INTERVAL_S)
