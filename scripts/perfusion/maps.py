@@ -212,16 +212,13 @@ def _filtered(
 
 def _of_all(parts: Sequence[_Part]) -> dict[str, Any]:
     """Residual motion (T,) in mm and noise ratio, means over the voxels."""
-    share = torch.tensor([part.grid.count for part in parts], dtype=torch.float64)
-    share = (share / share.sum()).tolist()
-    motions = [part.curves.motion for part in parts]
-    motion_mm = [motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs() for motion in motions]
-    return {
-        "motion_mm": torch.stack([fraction * moved for fraction, moved in zip(share, motion_mm, strict=True)]).sum(
-            dim=0
-        ),
-        "noise_ratio": sum(fraction * part.curves.noise_ratio for fraction, part in zip(share, parts, strict=True)),
-    }
+    count = sum(part.grid.count for part in parts)
+    motion_mm, noise_ratio = torch.zeros_like(parts[0].slab.times_s), 0.0
+    for part in parts:
+        share, motion = part.grid.count / count, part.curves.motion
+        motion_mm += share * (motion[:, :2].norm(dim=1) + _HEAD_RADIUS_MM * motion[:, 2].abs())
+        noise_ratio += share * part.curves.noise_ratio
+    return {"motion_mm": motion_mm, "noise_ratio": noise_ratio}
 
 
 def _posteriors(

@@ -92,7 +92,15 @@ def at_frame_times(series: Tensor, slice_times_s: Tensor) -> Tensor:
     Args:
         series: (T, H, W, D).
         slice_times_s: (D, T).
+
+    Raises:
+        ValueError: these are not times of as many slices in as many frames.
     """
+    if tuple(slice_times_s.shape) != (series.shape[3], len(series)):
+        raise ValueError(
+            f"slice_times_s must have a time for {series.shape[3]} slices in {len(series)} frames, "
+            f"got {tuple(slice_times_s.shape)}"
+        )
     wanted_s = slice_times_s.mean(dim=0)
     common = torch.empty_like(series, dtype=torch.float32)
     for index, times_s in enumerate(slice_times_s):

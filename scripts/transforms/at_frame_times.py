@@ -41,10 +41,5 @@ class AtFrameTimesd(MapTransform):
         times_s = torch.as_tensor(output[self.times_key])
         for key in self.key_iterator(output):
             series = convert_to_tensor(output[key], track_meta=False)
-            if tuple(times_s.shape) != (series.shape[3], len(series)):
-                raise ValueError(
-                    f"{self.times_key}: expected times of {series.shape[3]} slices in {len(series)} frames, "
-                    f"got {tuple(times_s.shape)}"
-                )
             output[key] = convert_to_dst_type(at_frame_times(series, times_s), output[key], dtype=torch.float32)[0]
         return output

@@ -32,7 +32,7 @@ def axes(codes: str) -> np.ndarray:
     return affine
 
 
-def write(folder: Path, content: dict[str, Any], codes: str = "LPS", dt_s: float = 1.5) -> dict[str, str]:
+def write(folder: Path, content: dict[str, Any], codes: str = "LPS", dt_s: float = 1.5) -> dict[Any, Any]:
     """A case whose voxels hold the time of their place along the third axis, in ms."""
     values = np.broadcast_to(1000 * SLICES_S, (*SHAPE[:2], *SLICES_S.shape)).astype(np.int16)
     image = nib.Nifti1Image(values, axes(codes))
@@ -43,8 +43,14 @@ def write(folder: Path, content: dict[str, Any], codes: str = "LPS", dt_s: float
     return {"image": str(folder / "ctp.nii"), "case": "one"}
 
 
-def times_of(case: dict[str, str], option: Any = None) -> FrameTimes:
+def times_of(case: dict[Any, Any], option: Any = None) -> FrameTimes:
     return load_case(case, option)["frame_times"]
+
+
+def slices_of(found: FrameTimes) -> np.ndarray:
+    times_s = found.slice_times_s(N_FRAMES)
+    assert times_s is not None
+    return times_s
 
 
 def centered(times_s: np.ndarray) -> np.ndarray:
@@ -59,7 +65,7 @@ def test_times_of_slices_in_a_sidecar(tmp_path: Path, times_s: np.ndarray, frame
     found = times_of(write(tmp_path, content))
     assert found.source == "sidecar"
     assert found.dt_s == pytest.approx(np.median(np.diff(means)))
-    np.testing.assert_allclose(found.slice_times_s(N_FRAMES), centered(times_s), atol=2e-3)
+    np.testing.assert_allclose(slices_of(found), centered(times_s), atol=2e-3)
 
 
 @pytest.mark.parametrize("direction", [None, "k", "k-"])
@@ -73,15 +79,15 @@ def test_slice_timing_of_bids_is_added_to_the_frames(tmp_path: Path, direction: 
         found = times_of(case, option)
         assert (found.source, found.dt_s) == (source, dt_s)
         expected = centered(dt_s * np.arange(N_FRAMES) + ordered_s[:, None])
-        np.testing.assert_allclose(found.slice_times_s(N_FRAMES), expected, atol=1e-5)
+        np.testing.assert_allclose(slices_of(found), expected, atol=1e-5)
 
 
 def test_better_frame_times_keep_what_slices_differ_by(tmp_path: Path) -> None:
     case = write(tmp_path, {"SliceTimesStart": SLICES_S.tolist()})
     late_s = [*FRAMES_S[:10], *(FRAMES_S[9] + 3.0 * np.arange(1, 5))]
-    found = times_of({**case, "times": late_s})  # type: ignore[dict-item]
+    found = times_of({**case, "times": late_s})
     assert found.source == "case"
-    np.testing.assert_allclose(found.slice_times_s(N_FRAMES), centered(late_s + OFFSETS_S[:, None]), atol=1e-5)
+    np.testing.assert_allclose(slices_of(found), centered(late_s + OFFSETS_S[:, None]), atol=1e-5)
 
 
 def test_a_file_of_times_may_state_slices(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_file_of_times_may_state_slices(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"SliceTimesStart": SLICES_S.tolist()}))
     found = times_of(case, tmp_path / "other.json")
     assert found.source == "option"
-    np.testing.assert_allclose(found.slice_times_s(N_FRAMES), centered(SLICES_S), atol=1e-5)
+    np.testing.assert_allclose(slices_of(found), centered(SLICES_S), atol=1e-5)
 
 
 @pytest.mark.parametrize(

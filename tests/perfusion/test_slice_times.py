@@ -1,5 +1,7 @@
 """Slices with times of their own: delays of all of them are on one clock, whatever the order they are taken in."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -22,11 +24,11 @@ def frames(times_s: np.ndarray) -> list[float]:
     return (means - means[0]).tolist()
 
 
-def maps_of(series: torch.Tensor, times_s: np.ndarray, use: bool = True, **options: object) -> PerfusionVolumes:
+def maps_of(series: torch.Tensor, times_s: np.ndarray, use: bool = True, **options: Any) -> PerfusionVolumes:
     """Maps without motion correction, which takes half of a brain that brightens for a movement."""
     given = torch.from_numpy(times_s) if use else None
     options = {"motion_correction": False, **options}
-    return perfusion_maps(series, frames(times_s), SPACING_MM, slice_times_s=given, **options)  # type: ignore[arg-type]
+    return perfusion_maps(series, frames(times_s), SPACING_MM, slice_times_s=given, **options)
 
 
 def by_slice(volume: torch.Tensor, region: tuple[slice, slice]) -> list[float]:
@@ -152,6 +154,21 @@ def test_a_lost_frame_takes_its_times_along(jogged: torch.Tensor) -> None:
     assert "slab_step" not in [finding.name for finding in check_quality(series, found, SPACING_MM)]
 
 
+def test_slabs_with_hardly_a_voxel_are_estimated_too() -> None:
+    """One voxel, and a slice of nothing but fluid, next to a whole slice of each other time."""
+    times_s = shuttle()
+    series, brain = sampled_head(times_s), torch.zeros(64, 76, 4, dtype=torch.bool)
+    brain[..., :2] = sampled_head(times_s, noise_hu=0.0)[0, ..., :2] != 0
+    brain[40, 40, 2] = True
+    brain[30:40, 30:40, 3] = True
+    series[:, 30:40, 30:40, 3] = 5.0
+    for method in ("bayesian", "osvd"):
+        found = maps_of(series, times_s, brain=brain, method=method)
+        assert by_slice(found.cbf, NORMAL)[:2] == pytest.approx(by_slice(found.cbf, NORMAL)[:1] * 2, rel=0.3)
+        for name in ("cbf", "cbv", "mtt", "tmax", "ttp", "baseline"):
+            assert torch.isfinite(getattr(found, name)).all(), name
+
+
 def test_slices_that_are_late_as_stated_are_not_warned_of() -> None:
     alternating_s = 1.5 * np.arange(36) + 0.75 * (np.arange(8) % 2)[:, None]
     series, of_frames = sampled_head(alternating_s), frames(alternating_s)
@@ -173,7 +190,7 @@ def test_an_estimator_at_times_other_than_the_artery_s() -> None:
     curve = tissue_curve("exponential", 40.0, 5.0, 4.0, 0.05, 1400)
     tissue = torch.from_numpy(np.interp(tissue_s, fine_s, curve)).float()[:, None]
     aif = torch.from_numpy(arterial_curve(aif_s.numpy()))
-    units = {"density_g_ml": 1.0, "hematocrit_factor": 1.0}
+    units: Any = {"density_g_ml": 1.0, "hematocrit_factor": 1.0}
     one_clock = BayesianEstimator(aif, tissue_s, aif_times_s=aif_s, **units)(tissue, 0.05)
     assert float(one_clock.tmax) == pytest.approx(4.0, abs=0.15)
     assert float(one_clock.cbv) == pytest.approx(40 * 5 / 60, rel=0.03)

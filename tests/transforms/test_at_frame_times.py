@@ -85,5 +85,5 @@ def test_keeps_the_affine_and_refuses_times_of_other_slices() -> None:
     output = AtFrameTimesd()(data)["image"]
     assert torch.equal(output.affine, affine)
     torch.testing.assert_close(output.as_tensor(), data["image"].as_tensor())
-    with pytest.raises(ValueError, match=r"slice_times_s: expected times of 3 slices in 12 frames, got \(2, 12\)"):
+    with pytest.raises(ValueError, match=r"slice_times_s must have a time for 3 slices in 12 frames, got \(2, 12\)"):
         AtFrameTimesd()({**data, "slice_times_s": data["slice_times_s"][:2]})
