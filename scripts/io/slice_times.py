@@ -6,6 +6,7 @@ states them as `SliceTimesStart`, or, where every frame is alike, as `SliceTimin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -127,7 +128,7 @@ def _numbers(values: Any, name: str) -> NDArray[np.float64]:
     if not isinstance(values, list):
         raise ValueError(f"{name} that is no list")
     for index, value in enumerate(values):
-        if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"{name} with {value!r:.40} at {index}")
     return np.array(values, dtype=np.float64)
 

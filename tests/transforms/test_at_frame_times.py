@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,7 @@ AT_ONCE_S = np.tile(JOG_S.mean(axis=0), (4, 1))
 def write(folder: Path, name: str, times_s: np.ndarray, *, stated: bool, codes: str = "RAS") -> dict[str, str]:
     """A case stored with its axes along these letters, and its sidecar."""
     series = sampled_head(times_s, arteries=(0, 1, 2, 3), noise_hu=0.0).permute(1, 2, 3, 0).numpy()
-    turned = [axis for axis in range(3) if codes[axis] != "RAS"[axis]]
+    turned = tuple(axis for axis in range(3) if codes[axis] != "RAS"[axis])
     affine = np.diag([*SPACING_MM, 1.0])
     for axis in turned:
         affine[axis, 3] = (series.shape[axis] - 1) * affine[axis, axis]
@@ -72,13 +73,13 @@ def test_a_projection_keeps_the_peaks_that_were_measured(tmp_path: Path) -> None
 
 
 def test_a_case_without_times_of_slices_stays_as_it_is() -> None:
-    data = {"image": MetaTensor(torch.rand(12, 4, 4, 3)), "times_s": torch.arange(12)}
+    data: dict[Any, Any] = {"image": MetaTensor(torch.rand(12, 4, 4, 3)), "times_s": torch.arange(12)}
     assert AtFrameTimesd()(data)["image"] is data["image"]
 
 
 def test_keeps_the_affine_and_refuses_times_of_other_slices() -> None:
     affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0], dtype=torch.float64))
-    data = {
+    data: dict[Any, Any] = {
         "image": MetaTensor(torch.rand(12, 4, 4, 3), affine=affine),
         "slice_times_s": torch.arange(12.0).repeat(3, 1),
     }

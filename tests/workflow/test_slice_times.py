@@ -33,8 +33,8 @@ class Scans(NamedTuple):
 def scans() -> Scans:
     patient_seed, scan_seed = np.random.SeedSequence(SEED).spawn(2)
     patient, scan = sample_patient(patient_seed), sample_scan(scan_seed)
-    still = {"jerk_mm": 0.0, "jerk_deg": 0.0, "drift_mm": 0.0}
-    acquisition = replace(scan.acquisition, frame_interval_s=INTERVAL_S, n_frames=N_FRAMES, **still)
+    still = replace(scan.acquisition, jerk_mm=0.0, jerk_deg=0.0, drift_mm=0.0)
+    acquisition = replace(still, frame_interval_s=INTERVAL_S, n_frames=N_FRAMES)
     grid = replace(scan.grid, n_slices=N_SLICES, slice_spacing_mm=6.0)
     scan = replace(scan, acquisition=acquisition, grid=grid)
     return Scans(*(simulate_case(patient, scan, MATRIX, offsets_s) for offsets_s in (None, OFFSETS_S)))
@@ -98,7 +98,7 @@ def test_the_lesion_is_that_of_slices_taken_at_once(scans: Scans, tmp_path: Path
     assert cli.main(["segment", *images, "--out", str(tmp_path / "results")]) == 0
     folder = tmp_path / "results"
     at_once, jog = (
-        np.asarray(nib.load(folder / name / f"{name}_lesion.nii.gz").dataobj) > 0 for name in ("at_once", "jog")
+        nib.nifti1.load(folder / name / f"{name}_lesion.nii.gz").get_fdata() > 0 for name in ("at_once", "jog")
     )
     assert at_once.sum() > 500
     assert 2 * (at_once & jog).sum() / (at_once.sum() + jog.sum()) >= 0.98
