@@ -12,6 +12,9 @@ from monai.bundle import ConfigParser
 
 from scripts.io import SECTIONS, load_datalist
 from scripts.io.case import FILE_KEYS
+from scripts.io.frame_times import TIMES_KEY, sidecar_path
+from scripts.io.origin import sha256
+from scripts.io.paths import is_file
 
 from ..data import DATALIST, PHANTOM
 from ..provenance import ROOT, code_digest, digest_of
@@ -144,7 +147,7 @@ class Plan:
 
 
 def data_digest(datalist: Path) -> str:
-    """What tells one data set from another: its datalist, how a phantom was made, and the sizes of its files."""
+    """What tells one data set from another: its datalist, how a phantom was made, sizes of files, and frame times."""
     if not datalist.is_file():
         return "not made yet"
     marker = datalist.with_name(PHANTOM)
@@ -158,4 +161,11 @@ def data_digest(datalist: Path) -> str:
     ]
     files = [Path(case[key]) for case in cases for key in sorted(FILE_KEYS) if key in case]
     sizes = {os.path.relpath(file, datalist.parent): file.stat().st_size for file in files if file.is_file()}
-    return digest_of([sections, made, sizes])
+    return digest_of([sections, made, sizes | _files_of_times(cases, datalist.parent)])
+
+
+def _files_of_times(cases: Iterable[Mapping[str, Any]], folder: Path) -> dict[str, str]:
+    """The SHA-256 of the sidecars and other files that state when the frames of cases were taken."""
+    named = (file for case in cases for file in (sidecar_path(case["image"]), case.get(TIMES_KEY)))
+    files = [Path(file) for file in named if isinstance(file, (str, Path)) and is_file(file)]
+    return {os.path.relpath(file, folder): sha256(file) for file in files}

@@ -21,7 +21,7 @@ from ..io.case import FILE_KEYS, SERIES_KEY, case_name
 from ..io.case_record import COLUMNS, read_record
 from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
-from ..io.frame_times import TIMES_KEY, FrameTimes
+from ..io.frame_times import TIMES_KEY
 from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
 from ..io.origin import is_other, origin, sha256
@@ -204,12 +204,7 @@ class ResultWriter:
 
 def _frame_times(item: Mapping[str, Any]) -> dict[str, Any] | None:
     """The frame times of a preprocessed case, as its record has them; None where nothing stated them."""
-    if not item.get("times_source"):
-        return None
-    times_s = item.get("times_s")
-    return FrameTimes(
-        str(item["times_source"]), float(item["dt_s"]), None if times_s is None else tuple(map(float, times_s))
-    ).as_json()
+    return json.loads(item["times_record"]) if item.get("times_record") else None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

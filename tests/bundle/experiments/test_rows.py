@@ -81,6 +81,13 @@ def test_what_changes_a_result_changes_a_digest(overlay, tmp_path, setting, monk
     case.write_text("a case that was not there")
     assert changed() == {"data"}
     before = config_of(rows, setting)
+    sidecar = case.with_suffix(".json")
+    sidecar.write_text('{"FrameTimesStart": [0, 1.5]}')
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
+    sidecar.write_text('{"FrameTimesStart": [0, 1.7]}')
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
     (setting.dataset_dir / "phantom.json").write_text('{"seed": 3}')
     assert changed() == {"data"}
     before = config_of(rows, setting)
