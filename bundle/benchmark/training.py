@@ -98,7 +98,7 @@ def measure(settings: Settings) -> Iterator[Group | Figure]:
 def config(folder: Path, widths: Sequence[int], settings: Settings) -> ConfigParser:
     """`configs/train.json` on a phantom of a few cases."""
     pixels = 32 if settings.quick else 256
-    datalist = ensure_cohort(folder / "phantom", (CASES, 1, 1), SEED, workers=1, matrix=pixels)
+    datalist = ensure_cohort(folder / "phantom", (CASES, 0, 0), SEED, workers=1, matrix=pixels)
     parser = ConfigParser()
     parser.read_config([str(path) for path in config_files("train")])
     overrides = {"dataset_dir": str(datalist.parent), "image_size": pixels, "features": list(widths)}
