@@ -71,7 +71,7 @@ def export(
     overrides: dict[str, Any] = {} if features is None else {"features": list(features)}
     network = load_network(ckpt_path, overrides)
     logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)  # MONAI prints every argument
-    files = {"ckpt_file": str(ckpt_path), "meta_file": str(METADATA), "config_file": str(INFERENCE)}
+    files: dict[str, Any] = {"ckpt_file": str(ckpt_path), "meta_file": str(METADATA), "config_file": str(INFERENCE)}
     with atomic_path(out) as temporary:
         if form == "ts":
             ckpt_export(net_id="network_def", filepath=str(temporary), **files, **overrides)

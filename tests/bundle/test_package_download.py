@@ -7,9 +7,6 @@ for `github` and `ngc`, whose addresses are constants of MONAI, by patching thes
 import csv
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +18,7 @@ from monai.bundle import download
 
 from bundle import package
 from tests.conftest import ROOT, SMALL
+from tests.processes import run_python
 
 NAME = package.BUNDLE_NAME
 VERSION = json.loads((ROOT / "configs" / "metadata.json").read_text())["version"]
@@ -73,15 +71,7 @@ def serve():
 
 def python(arguments, cwd, **environment):
     """Run Python in a folder, without this repository on its path."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={**kept, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_python(arguments, cwd, environment)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout
 

@@ -26,11 +26,12 @@ def rewrite(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-@pytest.mark.slow
-def test_this_bundle_passes_every_check(capsys):
+def test_this_bundle_passes_every_check(monkeypatch, capsys):
+    """All but those of MONAI, which `tests/docs/test_how_to.py` runs by the command of the page."""
+    monkeypatch.setattr(verify_command, "run_probe", lambda root, online: {})
     assert main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 7
     assert all(line.startswith("ok ") for line in lines)
 
 
