@@ -1,6 +1,6 @@
 """Running functions in two processes of a gloo group, as torchrun would, and Python's command lines.
 
-Processes are forked from a server that has imported PyTorch and MONAI once, and nothing of the bundle: that import takes
+Processes are forked from a server that has imported PyTorch and MONAI once, and nothing of the bundle: the import takes
 longer than most of what is tested.
 """
 
