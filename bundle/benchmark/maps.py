@@ -17,7 +17,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scripts.io import write_nifti
 from scripts.perfusion import deconvolve, perfusion_maps
@@ -129,12 +129,9 @@ def large_series(name: str, case: PhantomCase, shape: tuple[int, int, int, int],
 
 def resampled(case: PhantomCase, shape: tuple[int, int, int, int]) -> Tensor:
     """A series (T, H, W, D) in the order of a file: the nearest frames, slices and pixels of a case, with noise."""
-    frames, *places = (
-        np.linspace(0, old - 1, new).round().astype(int) for old, new in zip(case.series.hu.shape, shape, strict=True)
-    )
-    generator = np.random.default_rng(SEED)
-    series = torch.empty((shape[0], shape[3], shape[2], shape[1]))
+    frames = np.linspace(0, N_FRAMES - 1, shape[0]).round().astype(int)
+    series = torch.empty((shape[0], *shape[:0:-1]))
     for target, frame in zip(series, frames, strict=True):
-        picture = case.series.hu[frame][np.ix_(*places)].T
-        target.copy_(torch.from_numpy(picture + generator.standard_normal(picture.shape, dtype=np.float32)))
+        picture = torch.from_numpy(case.series.hu[frame].T).float()[None, None]
+        target.copy_(nn.functional.interpolate(picture, size=target.shape)[0, 0]).add_(torch.randn(target.shape))
     return series.permute(0, 3, 2, 1)
