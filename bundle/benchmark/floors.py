@@ -64,7 +64,8 @@ def convolutions_alone(
         network(image)
     for hook, module in zip(hooks, convolutions, strict=True):
         hook.remove()
-        module.to(dtype).to(memory_format=torch.channels_last)
+        module.to(dtype)
+        module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     return lambda: [run() for run in runs]
 
 
