@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from . import benchmark, experiments, export, federated, nnunet, package, panel, perfusion, results, ship, verify
+from . import benchmark, experiments, export, federated, nnunet, package, perfusion, results, ship, verify
 
 COMMANDS: Mapping[str, ModuleType] = {
     "benchmark": benchmark,
@@ -17,7 +17,6 @@ COMMANDS: Mapping[str, ModuleType] = {
     "federated": federated,
     "nnunet": nnunet,
     "package": package,
-    "panel": panel,
     "perfusion": perfusion,
     "results": results,
     "ship": ship,

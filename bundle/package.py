@@ -1,20 +1,20 @@
-"""Pack the bundle into one archive by `git archive`, and check such an archive before it is unpacked."""
+"""Pack the bundle into one archive by `git archive`, and compare an archive with its manifest."""
 
 import argparse
 import hashlib
 import json
 import os
 import shutil
-import stat
 import subprocess
 import tempfile
 import zipfile
-from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from scripts.io import atomic_path, write_json
+from scripts.io.origin import sha256
 
+from .markdown import write_text
 from .provenance import ROOT
 
 HELP = "write the archive that users download, its checksum and its manifest"
@@ -61,11 +61,11 @@ def package(root: Path, out: Path) -> Path:
     archive = out / f"{BUNDLE_NAME}_v{version}.zip"
     with atomic_path(archive) as temporary:
         _git_archive(root, temporary)
-        files, digest, size = read_archive(temporary), sha256(temporary), temporary.stat().st_size
-    manifest = {"name": BUNDLE_NAME, "version": version, "archive": archive.name, "bytes": size, "sha256": digest}
-    write_json(archive.with_suffix(".json"), {**manifest, "files": files, "provenance": provenance})
-    with atomic_path(f"{archive}.sha256") as temporary:
-        temporary.write_text(f"{digest}  {archive.name}\n", encoding="utf-8")
+    files = {path.relative_to(root).as_posix(): sha256(path) for path in shipped_files(root)}
+    manifest = {"name": BUNDLE_NAME, "version": version, "archive": archive.name, "bytes": archive.stat().st_size}
+    manifest |= {"sha256": sha256(archive), "files": files, "provenance": provenance}
+    write_json(archive.with_suffix(".json"), manifest)
+    write_text(Path(f"{archive}.sha256"), f"{manifest['sha256']}  {archive.name}\n")
     return archive
 
 
@@ -103,11 +103,10 @@ def shipped_files(root: Path) -> list[Path]:
     """
     if (root / ".git").exists():
         names = [name for name in _git(root, "ls-files", "-z", "--", *PARTS).split("\0") if name]
-    else:
-        paths = [path for part in PARTS for path in (root / part, *(root / part).rglob("*")) if path.is_file()]
-        names = [path.relative_to(root).as_posix() for path in paths]
-        names = [name for name in names if not any(p.startswith((".", "__pycache__")) for p in name.split("/"))]
-    return [root / name for name in sorted(names)]
+        return [root / name for name in sorted(names)]
+    paths = [path for part in PARTS for path in (root / part, *(root / part).rglob("*")) if path.is_file()]
+    hidden = [path for path in paths if any(p.startswith((".", "__pycache__")) for p in path.relative_to(root).parts)]
+    return sorted(set(paths) - set(hidden))
 
 
 def read_provenance(root: Path) -> dict[str, Any]:
@@ -116,90 +115,37 @@ def read_provenance(root: Path) -> dict[str, Any]:
     Raises:
         ValueError: the hash that it records is not that of the weights of the bundle.
     """
-    provenance = json.loads((root / PROVENANCE).read_text(encoding="utf-8"))
+    provenance: dict[str, Any] = json.loads((root / PROVENANCE).read_text(encoding="utf-8"))
     recorded, found = provenance["weights"]["sha256"], sha256(root / provenance["weights"]["file"])
     if recorded != found:
         raise ValueError(f"{PROVENANCE}: records SHA-256 {recorded}, but {provenance['weights']['file']} has {found}")
     return provenance
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_archive(path: Path) -> dict[str, str]:
-    """The SHA-256 of each file of an archive by its name below the archive's folder; nothing is unpacked.
-
-    Raises:
-        ValueError: it is no archive, is damaged, or has a member that does not belong into one or is packed.
-    """
-    size = path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
-            if packed or sum(member.file_size for member in members) > size:  # none unpacks to more than is there
-                got = f"{packed[0]!r} packed" if packed else f"members of more than its {size} bytes"
-                raise ValueError(f"archive '{path}': expected files that are stored as they are, got {got}")
-            names = {member: _checked_name(member) for member in members}
-            doubled = sorted(name for name, count in Counter(names.values()).items() if count > 1)
-            if doubled:
-                raise ValueError(f"archive '{path}': expected each name once, got more of {', '.join(doubled)}")
-            return {name: _sha256_of(archive, member) for member, name in names.items() if not member.is_dir()}
-    except ValueError:
-        raise
-    except Exception as error:  # zipfile's own, and those of what a damaged directory leads it to
-        raise ValueError(f"archive '{path}': expected a zip file, got {error or type(error).__name__}") from error
-
-
-def _sha256_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    """The SHA-256 of a member, read in pieces and to its end, which also checks its CRC."""
-    digest = hashlib.sha256()
-    with archive.open(member) as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _checked_name(member: zipfile.ZipInfo) -> str:
-    """The name of a member below the bundle's folder, if unpacking it writes one plain file or folder there."""
-    parts = PurePosixPath(member.filename).parts
-    written = "/".join(parts) + "/" * member.is_dir()
-    plain = written == member.orig_filename and ".." not in parts and "\\" not in written and ":" not in written
-    kinds = (0, stat.S_IFDIR if member.is_dir() else stat.S_IFREG)
-    inside = parts[:1] == (BUNDLE_NAME,) and (parts[1] in PARTS if len(parts) > 1 else member.is_dir())
-    empty = not member.is_dir() or member.file_size == 0
-    if not (plain and inside and empty and stat.S_IFMT(member.external_attr >> 16) in kinds):
-        raise ValueError(
-            f"archive member {member.orig_filename!r}: expected a file in '{BUNDLE_NAME}', "
-            f"below {', '.join(PARTS)}, without '..' or a link"
-        )
-    return "/".join(parts[1:])
-
-
 def check(archive: Path) -> dict[str, Any]:
-    """The manifest next to an archive, after a comparison of the two.
+    """The manifest next to an archive, whose SHA-256 and files it has; nothing is unpacked.
+
+    The SHA-256 of the whole is compared first: an archive from elsewhere is not even opened.
 
     Raises:
-        ValueError: they differ, or the archive is unsafe.
+        FileNotFoundError: one of the two is not there.
+        ValueError: they differ, or the manifest is none.
     """
-    files = read_archive(archive)
-    path = archive.with_suffix(".json")
-    manifest = _read_manifest(path)
-    different = sorted({name for name, _ in files.items() ^ manifest["files"].items()})
-    if different:
-        raise ValueError(
-            f"archive '{archive}': expected the files of {path.name}, these differ: {', '.join(different)}"
-        )
+    manifest = _read_manifest(archive.with_suffix(".json"))
     if (found := sha256(archive)) != manifest["sha256"]:
         raise ValueError(f"archive '{archive}': expected SHA-256 {manifest['sha256']}, got {found}")
+    with zipfile.ZipFile(archive) as opened:
+        files = {
+            member.filename.partition("/")[2]: hashlib.sha256(opened.read(member)).hexdigest()
+            for member in opened.infolist()
+            if not member.is_dir()
+        }
+    if files != manifest["files"]:
+        raise ValueError(f"manifest of '{archive}': expected the files of the archive and their SHA-256, got others")
     return manifest
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of an archive, with the entries that are looked at and of the kinds that they have."""
     if not path.is_file():
         raise FileNotFoundError(f"manifest '{path}': expected a JSON file next to the archive, got nothing there")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
@@ -208,11 +154,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"manifest '{path}': expected JSON, got {error}") from error
-    found = manifest if isinstance(manifest, dict) else {}
-    wrong = [
-        key for key, kind in {"version": str, "sha256": str, "files": dict}.items() if type(found.get(key)) is not kind
-    ]
-    if wrong or not all(isinstance(digest, str) for digest in found["files"].values()):
-        names = ", ".join(wrong or ["files"])
-        raise ValueError(f"manifest '{path}': expected the version, the SHA-256 and that of each file, got no {names}")
-    return found
+    if not (isinstance(manifest, dict) and {"version", "sha256", "files"} <= manifest.keys()):
+        raise ValueError(f"manifest '{path}': expected the version, the SHA-256 and that of each file")
+    return manifest

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .experiments.published import Table
     from .results_page import Method
 
-COLOURS = ("#d1495b", "#00798c", "#8d96a3", "#66a182", "#edae49")
+COLORS = ("#d1495b", "#00798c", "#8d96a3", "#66a182", "#edae49")
 GROUPS = (SMALL, MEDIUM, LARGE)
 
 
@@ -43,9 +43,9 @@ def plot_results(methods: "Sequence[Method]", out: Path) -> None:
     scatter, difference, sizes = figure.subplots(1, 3)
     _scatter(scatter, methods[:2])
     _bland_altman(difference, methods[0])
-    _boxes_by_size(sizes, [method.rows for method in methods], "dice", COLOURS)
-    for method, colour in zip(methods, COLOURS, strict=True):
-        sizes.bar([0], [0], color=colour, alpha=0.8, label=method.title)  # for the legend alone
+    _boxes_by_size(sizes, [method.rows for method in methods], "dice", COLORS)
+    for method, color in zip(methods, COLORS, strict=True):
+        sizes.bar([0], [0], color=color, alpha=0.8, label=method.title)  # for the legend alone
     sizes.set(ylim=(-0.02, 1), ylabel="Dice", title="Dice by lesion size")
     handles, labels = sizes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), frameon=False, fontsize=9)
@@ -53,21 +53,21 @@ def plot_results(methods: "Sequence[Method]", out: Path) -> None:
 
 
 def plot_table(table: "Table", done: "Sequence[Outcome]", out: Path) -> None:
-    """Draw the Dice of each row beside the paper's, and Dice and RVE by lesion size (Fig. 10 of Wang 2020), as PNG.
+    """Draw the Dice of each row next to the paper's, and Dice and RVE by lesion size (Fig. 10 of Wang 2020), as PNG.
 
     Args:
         table: what the paper has.
         done: the rows that have results.
         out: the file.
     """
-    colours = [matplotlib.colormaps["tab10"](index % 10) for index in range(len(done))]
+    colors = [matplotlib.colormaps["tab10"](index % 10) for index in range(len(done))]
     figure = Figure(figsize=(15, 0.42 * len(done) + 3.2), dpi=110, layout="constrained")
     rows, dice, error = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.2))
-    _dice_of_rows(rows, table, done, colours)
+    _dice_of_rows(rows, table, done, colors)
     cases = [outcome.cases for outcome in done]
-    _boxes_by_size(dice, cases, "dice", colours, [outcome.published.dice_by_size for outcome in done])
+    _boxes_by_size(dice, cases, "dice", colors, [outcome.published.dice_by_size for outcome in done])
     dice.set(ylim=(-0.03, 1.03), ylabel="Dice", title="Dice by lesion size")
-    _boxes_by_size(error, cases, "relative_volume_error", colours)
+    _boxes_by_size(error, cases, "relative_volume_error", colors)
     error.set_yscale("symlog", linthresh=1)
     error.set_yticks(ticks := [0, 0.5, 1, 2, 5, 10, 20, 50], [f"{tick:g}" for tick in ticks])
     error.minorticks_off()
@@ -112,8 +112,8 @@ def _volumes(method: "Method") -> tuple[NDArray, NDArray]:
 
 
 def _scatter(axes: Axes, methods: "Sequence[Method]") -> None:
-    for method, colour, marker in zip(methods, COLOURS, "ox", strict=False):
-        axes.scatter(*_volumes(method), s=22, c=colour, marker=marker, linewidths=1.2, alpha=0.85)
+    for method, color, marker in zip(methods, COLORS, "ox", strict=False):
+        axes.scatter(*_volumes(method), s=22, c=color, marker=marker, linewidths=1.2, alpha=0.85)
     limit = 1.3 * max(float(np.max(values)) for method in methods for values in _volumes(method)) + 1
     axes.plot([0, limit], [0, limit], color="black", linewidth=0.8, linestyle=":")
     ticks = [tick for tick in (0, 1, 3, 10, 30, 100, 300) if tick < limit]
@@ -129,7 +129,7 @@ def _scatter(axes: Axes, methods: "Sequence[Method]") -> None:
 def _bland_altman(axes: Axes, method: "Method") -> None:
     true, predicted = _volumes(method)
     difference = predicted - true
-    axes.scatter((true + predicted) / 2, difference, s=22, c=COLOURS[0], alpha=0.85)
+    axes.scatter((true + predicted) / 2, difference, s=22, c=COLORS[0], alpha=0.85)
     bias, spread = difference.mean(), 1.96 * difference.std(ddof=1) if difference.size > 1 else 0.0
     for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
         axes.axhline(value, color="black", linewidth=0.8, linestyle=style)
@@ -139,11 +139,11 @@ def _bland_altman(axes: Axes, method: "Method") -> None:
     axes.set_title(f"{method.title}: bias and 95 % limits of agreement")
 
 
-def _dice_of_rows(axes: Axes, table: "Table", done: "Sequence[Outcome]", colours: Sequence[Any]) -> None:
+def _dice_of_rows(axes: Axes, table: "Table", done: "Sequence[Outcome]", colors: Sequence[Any]) -> None:
     """Mean and standard deviation of each row from the top down, the paper's as a hollow diamond below."""
-    for place, (outcome, colour) in enumerate(zip(done, colours, strict=True)):
+    for place, (outcome, color) in enumerate(zip(done, colors, strict=True)):
         dice = np.array([row["dice"] for row in outcome.lesions])
-        axes.errorbar(dice.mean(), place - 0.12, xerr=dice.std(ddof=1) if dice.size > 1 else 0, fmt="o", color=colour)
+        axes.errorbar(dice.mean(), place - 0.12, xerr=dice.std(ddof=1) if dice.size > 1 else 0, fmt="o", color=color)
         if published := outcome.published.values.get("dice"):
             mean, *sd = (value / table.metrics["dice"].scale for value in published)
             style: dict[str, Any] = {"fmt": "D", "color": "#909090", "markerfacecolor": "white", "markersize": 4}
@@ -157,12 +157,12 @@ def _boxes_by_size(
     axes: Axes,
     methods: Sequence[Sequence[Mapping[str, Any]]],
     metric: str,
-    colours: Sequence[Any],
+    colors: Sequence[Any],
     published: Sequence[Sequence[float]] = (),
 ) -> None:
     """A box of the cases of each size for each method; a diamond where a paper has a mean (%)."""
     width = 0.8 / len(methods)
-    for index, (cases, colour) in enumerate(zip(methods, colours, strict=False)):
+    for index, (cases, color) in enumerate(zip(methods, colors, strict=False)):
         strata = by_stratum(cases)
         places = np.arange(len(GROUPS)) + (index - (len(methods) - 1) / 2) * width
         boxes = axes.boxplot(
@@ -171,7 +171,7 @@ def _boxes_by_size(
             medianprops={"color": "black"}, flierprops={"markersize": 2},
         )  # fmt: skip
         for box in boxes["boxes"]:
-            box.set(facecolor=colour, alpha=0.8, linewidth=0.6)
+            box.set(facecolor=color, alpha=0.8, linewidth=0.6)
         if published and published[index]:
             means = [value / 100 for value in published[index]]
             axes.plot(places, means, "D", color="#606060", markerfacecolor="white", markersize=5, zorder=5)

@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ckpt-path", type=Path, default=WEIGHTS, help="weights to evaluate")
     parser.add_argument("--eval-dir", type=Path, default=ROOT / "eval" / "results", help="folder for metrics.csv")
-    parser.add_argument("--metrics", type=Path, help="take this metrics.csv in the place of a new evaluation")
     parser.add_argument("--out", type=Path, default=DOCS / "results.md", help="default: docs/results.md")
 
 
@@ -85,9 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def network_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of the network: those of a file, or of a new evaluation."""
-    if args.metrics is not None:
-        return read_rows(args.metrics)
+    """The rows of the network, by `configs/evaluate.json`."""
     places = {"dataset_dir": args.dataset_dir, "output_dir": args.eval_dir, "ckpt_path": args.ckpt_path}
     overrides: dict[str, Any] = {key: str(path) for key, path in places.items()}
     run_workflow("evaluate", **overrides, use_given_maps=True)  # those that the thresholds are applied to

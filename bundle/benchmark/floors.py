@@ -1,6 +1,6 @@
 """What the machine needs at least: to read and write the memory, and to run a network's convolutions alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from scripts.networks import switchable_norm
 
 from .measure import Run
-
-Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 @contextmanager
@@ -51,24 +49,23 @@ def convolutions_alone(
         backward: take their gradients too, the input's where the network does.
     """
     network = deepcopy(network).eval()  # a training network's running statistics must not change
-    calls: list[tuple[Convolution, torch.Size, bool]] = []
+    inputs: dict[torch.Size, Tensor] = {}
+    runs: list[Run] = []
 
-    def collect(module: Convolution, inputs: tuple[Tensor, ...]) -> None:
-        calls.append((module, inputs[0].shape, inputs[0].requires_grad))
+    def collect(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        x = given[0]
+        if x.shape not in inputs:
+            inputs[x.shape] = torch.rand(x.shape, device=x.device).to(dtype, memory_format=torch.channels_last)
+        runs.append(partial(_run_convolution, module, inputs[x.shape], backward, x.requires_grad))
 
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.register_forward_pre_hook(collect)
+    convolutions = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
+    hooks = [module.register_forward_pre_hook(collect) for module in convolutions]
     with torch.set_grad_enabled(backward):
         network(image)
-    shapes = {shape for _, shape, _ in calls}
-    inputs = {
-        shape: torch.rand(shape, device=image.device).to(dtype, memory_format=torch.channels_last) for shape in shapes
-    }
-    runs: list[Callable[[], object]] = [
-        partial(_run_convolution, _convolution(module, dtype), inputs[shape], backward, needs_grad)
-        for module, shape, needs_grad in calls
-    ]
+    for hook, module in zip(hooks, convolutions, strict=True):
+        hook.remove()
+        module.to(dtype)
+        module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     return lambda: [run() for run in runs]
 
 
@@ -80,11 +77,3 @@ def _run_convolution(module: nn.Module, x: Tensor, backward: bool, input_gradien
     leaf = x.detach().requires_grad_(input_gradient)
     y = module(leaf)
     torch.autograd.grad(y, [leaf] * input_gradient + list(module.parameters()), y.detach())
-
-
-def _convolution(module: Convolution, dtype: torch.dtype) -> nn.Module:
-    """A convolution with weights of its own in the type, and without the hook."""
-    copied = deepcopy(module).to(dtype)
-    copied._forward_pre_hooks.clear()
-    copied.weight.data = copied.weight.data.contiguous(memory_format=torch.channels_last)
-    return copied

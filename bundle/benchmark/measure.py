@@ -1,24 +1,17 @@
-"""Time, peak memory and growth of alternatives that take turns, the rows that they make, and their record."""
+"""Measure time and memory of ways to do the same thing, which take turns, and compare them with limits."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark import Measurement, Timer
 from torch.utils.benchmark.utils.timer import timer as default_timer
-from tqdm import tqdm
-
-from scripts.io import write_json
 
 Run = Callable[[], Any]
-TIMES, MIB = "x", "MiB"
-SCHEMA = "ctp_stroke_lesion_segmentation/benchmark/2"
-
-
 CPU = torch.device("cpu")
 
 
@@ -27,7 +20,7 @@ class Settings(NamedTuple):
 
     Attributes:
         device: where to run what can run there.
-        rounds: in which the alternatives take turns.
+        rounds: in which the ways take turns.
         quick: use the smallest sizes, to see that it works.
         dataset_dir: a data set with `datalist.json`, for what needs trained weights to mean something.
     """
@@ -39,95 +32,64 @@ class Settings(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A number that says how good something is, its unit ("x" is a ratio), and the most, or least, that is wanted."""
+    """A number, its unit ("" for a ratio), and the most that is wanted, if there is a limit."""
 
+    what: str
     value: float
     limit: float | None = None
-    higher_is_better: bool = False
-    unit: str = TIMES
+    unit: str = ""
 
     @property
     def met(self) -> bool:
-        """Whether the limit, if there is one, is kept."""
-        if self.limit is None:
-            return True
-        return self.value >= self.limit if self.higher_is_better else self.value <= self.limit
+        """Whether the limit is kept; NaN keeps none."""
+        return self.limit is None or self.value <= self.limit
 
 
-class Row(NamedTuple):
-    """A row of a table: what was run, unique in its benchmark; quartiles of its time in ms, if timed; its figures."""
-
-    case: str
-    ms: tuple[float, ...] | None = None
-    figures: Mapping[str, Figure] = {}
-
-
-class Growth(NamedTuple):
-    """By alternative, the median time and the peak memory at each point of what grows."""
-
-    axis: str
-    points: Sequence[float]
-    ms: Mapping[str, Sequence[float]]
-    mib: Mapping[str, Sequence[float]]
-
-
-class Found(NamedTuple):
-    """What one benchmark found; `notes` are sentences for the page."""
-
-    rows: Sequence[Row]
-    growth: Sequence[Growth] = ()
-    notes: Sequence[str] = ()
-
-
-class Record(NamedTuple):
-    """What a run of benchmarks found, by their names, and where."""
-
-    command: str
-    commit: str
-    machine: str
-    device: str
-    rounds: int
-    quick: bool
-    found: Mapping[str, Found]
-
-
-class Alternative(NamedTuple):
-    """A way to do something, and what is wanted of it.
+class Group(NamedTuple):
+    """Ways to do the same thing: a row of the table of times, with a column for each way.
 
     Attributes:
-        run: does it.
-        floor: name of the alternative that is the least that it can take.
-        floors: how often it needs that.
-        limit: the most times its floor.
-        faster: the least times faster than the plain way.
-        most_mib: the most memory.
+        name: what is done.
+        ways: a function for each way.
+        ratios: the most time of one way over that of another, by both names; None to show the ratio alone.
+        most_mib: the most memory of a way; None to show it alone.
+        most_rounds: fewer rounds than the settings ask for, where a round takes minutes.
     """
 
-    run: Run
-    floor: str = ""
-    floors: float = 1
-    limit: float | None = None
-    faster: float | None = None
-    most_mib: float | None = None
+    name: str
+    ways: Mapping[str, Run]
+    ratios: Mapping[tuple[str, str], float | None] = {}
+    most_mib: Mapping[str, float | None] = {}
+    most_rounds: int = 1000
 
 
-def timed(runs: Mapping[str, Run], settings: Settings, most_rounds: int = 1000) -> dict[str, tuple[float, ...]]:
-    """Quartiles of the time in ms by `torch.utils.benchmark.Timer`, in turns: disturbances hit all of them alike.
+def timed(group: Group, settings: Settings) -> dict[str, Measurement]:
+    """The time of each way by `torch.utils.benchmark.Timer`, in turns: disturbances hit all of them alike.
 
     On a CPU the time of the process counts, on a GPU the clock after all of its work.
     """
     clock = default_timer if settings.device.type == "cuda" else time.process_time
-    timers = {name: Timer("run()", globals={"run": run}, timer=clock) for name, run in runs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in tqdm(range(min(settings.rounds, most_rounds)), desc="timing", leave=False):
-        for name, timer in timers.items():
-            seconds[name] += timer.blocked_autorange(min_run_time=0.001 if settings.quick else 0.2).times
-    return {name: quartiles_ms(values) for name, values in seconds.items()}
+    timers = [
+        Timer("run()", globals={"run": run}, timer=clock, label="median times", sub_label=group.name, description=way)
+        for way, run in group.ways.items()
+    ]
+    seconds = 0.001 if settings.quick else 0.2
+    rounds = range(min(settings.rounds, group.most_rounds))
+    taken = [timer.blocked_autorange(min_run_time=seconds) for _ in rounds for timer in timers]
+    return {str(merged.task_spec.description): merged for merged in Measurement.merge(taken)}
 
 
-def quartiles_ms(seconds: Sequence[float]) -> tuple[float, ...]:
-    """The quartiles in ms of times in s."""
-    return tuple(float(value) for value in 1000 * np.quantile(seconds, [0.25, 0.5, 0.75]))
+def figures(group: Group, times: Mapping[str, Measurement], settings: Settings) -> list[Figure]:
+    """The ratios of the medians of a group's times, and the memory of its ways."""
+    ratios = [
+        Figure(f"{group.name}: {way} / {other}", times[way].median / times[other].median, limit)
+        for (way, other), limit in group.ratios.items()
+    ]
+    memory = [
+        Figure(f"{group.name}: memory of {way}", peak_mib(group.ways[way], settings.device), limit, "MiB")
+        for way, limit in group.most_mib.items()
+    ]
+    return [*ratios, *memory]
 
 
 def peak_mib(function: Run, device: torch.device = CPU) -> float:
@@ -143,55 +105,3 @@ def peak_mib(function: Run, device: torch.device = CPU) -> float:
     held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
     del result
     return float(held.max(initial=0)) / 2**20
-
-
-def compared(
-    alternatives: Mapping[str, Alternative],
-    settings: Settings,
-    *,
-    plain: str = "",
-    prefix: str = "",
-    most_rounds: int = 1000,
-    memory_mib: Callable[[Run], float] | None = None,
-) -> list[Row]:
-    """A row for each alternative: time, memory, and how it compares with its floor and with the plain one."""
-    times = timed({name: way.run for name, way in alternatives.items()}, settings, most_rounds)
-    rows = []
-    for name, way in alternatives.items():
-        mib = peak_mib(way.run, settings.device) if memory_mib is None else memory_mib(way.run)
-        figures = {"memory": Figure(mib, way.most_mib, unit=MIB)}
-        if way.floor:
-            figures["times its floor"] = Figure(times[name][1] / (way.floors * times[way.floor][1]), way.limit)
-        if plain and plain != name and way.floor:
-            figures[f"times faster than {plain}"] = Figure(times[plain][1] / times[name][1], way.faster, True)
-        rows.append(Row(prefix + name, times[name], figures))
-    return rows
-
-
-def growth(
-    axis: str, points: Sequence[float], runs_at: Callable[[int], Mapping[str, Run]], settings: Settings
-) -> Growth:
-    """Time and memory of alternatives at every point; made one point after the other, as tensors may be large."""
-    ms: dict[str, list[float]] = {}
-    mib: dict[str, list[float]] = {}
-    for point in points:
-        runs = runs_at(int(point))
-        for name, quartiles in timed(runs, settings, 2).items():
-            ms.setdefault(name, []).append(quartiles[1])
-            mib.setdefault(name, []).append(peak_mib(runs[name], settings.device))
-    return Growth(axis, list(points), ms, mib)
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Write a record as JSON, with its floats to four significant digits."""
-    write_json(path, {"schema": SCHEMA, **_plain(record)})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -2,13 +2,16 @@
 
 Its floor is the convolutions of the network alone, forward and backward, in the same type and channels-last. The plain
 form is float32 in contiguous tensors, with the plain form of switchable normalization. All ways start from the same
-weights and see the same batches, which `SliceDataset` makes of a small phantom.
+weights and see the same batches, which `SliceDataset` makes of a small phantom; losses are those of the first 4 steps.
+Memory is that of activations and gradients. Waiting for data is by the clock, over steps of the fastest way, with the
+loader in the configured number of processes. The cache is that of 94 scans with as many slices as the phantom draws,
+5.3 on average.
 """
 
 import itertools
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,6 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from scripts.losses import StrokeLesionLoss
 from scripts.networks import StrokeLesionNet
 from scripts.networks.outputs import TrainingOutputs
 from scripts.phantom import ensure_cohort
@@ -27,18 +29,14 @@ from scripts.workflow import PrepareTraining
 
 from ..run import config_files
 from .floors import convolutions_alone, plain_normalization
-from .measure import Alternative, Figure, Found, Growth, Row, Run, Settings, compared, growth
-
-HELP = "training steps against float32 in contiguous tensors, waiting for data, and the cache"
+from .measure import Figure, Group, Run, Settings, peak_mib
 
 WIDTHS, PAPER_WIDTHS = (16, 32, 64, 128, 256), (64, 128, 256, 512, 1024)
 CASES, SEED = 3, 7
 SCANS = 94
-PLAIN, SINGLE, HALF = "float32, contiguous, plain", "float32, channels-last", "bfloat16, channels-last"
-COMPILED = f"{HALF}, compiled"
-FLOOR = "floor: convolutions alone, {}"
-_FASTER = {"cpu": 2.4, "cuda": 4.0}
-LOSS_TOLERANCE = 0.02
+MOST_OF_PLAIN = {"cpu": 0.42, "cuda": 0.25}
+"""The most time of the fastest way over that of the plain one."""
+MOST_MEMORY_OF_PLAIN, MOST_LOSS_DIFFERENCE, MOST_WAITING, MOST_CACHE_GB = 0.6, 0.02, 0.05, 3.0
 MOST_ROUNDS, COMPARED_STEPS, WAITING_STEPS = 3, 4, 12
 Batch = tuple[Tensor, dict[str, Tensor]]
 
@@ -77,28 +75,30 @@ class Trainer:
         self.losses.append(loss.item())
 
 
-def measure(settings: Settings) -> Found:
-    """Time and memory of a step, the fraction of waiting, the size of the cache, and how a step grows."""
+def measure(settings: Settings) -> Iterator[Group | Figure]:
+    """Time and memory of a step, smaller batches, waiting for data, and the size of the cache."""
     paper = settings.device.type == "cuda" and not settings.quick
     widths = (2, 4) if settings.quick else PAPER_WIDTHS if paper else WIDTHS
     with tempfile.TemporaryDirectory() as folder:
-        parser = _config(Path(folder), 32 if settings.quick else 256, widths, settings)
-        batches = [PrepareTraining()(batch, settings.device) for batch in itertools.islice(_epochs(parser), 4)]
-        rows = _step_rows(parser, batches, settings)
-        rows += [_waiting_row(parser, batches, settings), _cache_row(parser)]
-    notes = [
-        f"Widths {', '.join(map(str, widths))}; the memory of a step is that of its activations and gradients.",
-        f"Losses are those of the first {COMPARED_STEPS} steps; a difference of {LOSS_TOLERANCE:.0%} is allowed.",
-        "Waiting is by the clock, over some steps of the fastest way, with the loader in the configured number of "
-        "processes.",
-        f"The cache is that of {SCANS} scans with as many slices as the phantom draws, 5.3 on average.",
-    ]
-    return Found(rows, [_grown(batches[0], widths, settings)], notes)
+        parser = config(Path(folder), widths, settings)
+        batches = [PrepareTraining()(batch, settings.device) for batch in itertools.islice(epochs(parser), 4)]
+        network, loss = (parser.get_parsed_content(key) for key in ("network", "loss_function"))
+        yield from steps(network, loss, batches)
+        fastest = [*trainers(network, loss, batches).values()][-1]
+        yield waiting(fastest, parser, settings)
+        yield cache(parser)
+    image, targets = batches[0]
+    for count in (1, 3):
+        part = image[:count], {key: target[:count] for key, target in targets.items()}
+        ways = trainers(network, loss, [part])
+        runs: dict[str, Run] = {name: ways[name].step for name in ("plain", "bfloat16")}
+        yield Group(f"a step of {count} slices", runs, most_rounds=2)
 
 
-def _config(folder: Path, pixels: int, widths: Sequence[int], settings: Settings) -> ConfigParser:
+def config(folder: Path, widths: Sequence[int], settings: Settings) -> ConfigParser:
     """`configs/train.json` on a phantom of a few cases."""
-    datalist = ensure_cohort(folder / "phantom", (CASES, 1, 1), SEED, workers=1, matrix=pixels)
+    pixels = 32 if settings.quick else 256
+    datalist = ensure_cohort(folder / "phantom", (CASES, 0, 0), SEED, workers=1, matrix=pixels)
     parser = ConfigParser()
     parser.read_config([str(path) for path in config_files("train")])
     overrides = {"dataset_dir": str(datalist.parent), "image_size": pixels, "features": list(widths)}
@@ -109,7 +109,7 @@ def _config(folder: Path, pixels: int, widths: Sequence[int], settings: Settings
     return parser
 
 
-def _epochs(parser: ConfigParser) -> Generator[Mapping[str, Any], None, None]:
+def epochs(parser: ConfigParser) -> Generator[Mapping[str, Any], None, None]:
     """Full batches of the config's loader, epoch after epoch."""
     loader, sampler = parser.get_parsed_content("train#dataloader"), parser.get_parsed_content("train#sampler")
     for epoch in itertools.count():
@@ -120,52 +120,47 @@ def _epochs(parser: ConfigParser) -> Generator[Mapping[str, Any], None, None]:
 def trainers(network: StrokeLesionNet, loss: nn.Module, batches: Sequence[Batch]) -> dict[str, Trainer]:
     """One for each way to train, each with a copy of the weights; the last is the fastest."""
     outputs: dict[str, nn.Module] = {
-        PLAIN: PlainOutputs(deepcopy(network)),
-        SINGLE: TrainingOutputs(deepcopy(network)),
-        HALF: TrainingOutputs(deepcopy(network), amp=True),
+        "plain": PlainOutputs(deepcopy(network)),
+        "float32": TrainingOutputs(deepcopy(network)),
+        "bfloat16": TrainingOutputs(deepcopy(network), amp=True),
     }
     if batches[0][0].device.type == "cuda":
         compiled: Any = torch.compile(TrainingOutputs(deepcopy(network), amp=True))
-        outputs[COMPILED] = compiled
+        outputs["bfloat16 compiled"] = compiled
     return {name: Trainer(module, deepcopy(loss), batches) for name, module in outputs.items()}
 
 
-def _of_config(parser: ConfigParser, batches: Sequence[Batch]) -> dict[str, Trainer]:
-    return trainers(parser.get_parsed_content("network"), parser.get_parsed_content("loss_function"), batches)
-
-
-def _step_rows(parser: ConfigParser, batches: Sequence[Batch], settings: Settings) -> list[Row]:
-    """A row for each way and each floor."""
-    steps = _of_config(parser, batches)
-    for trainer in steps.values():
+def steps(network: StrokeLesionNet, loss: nn.Module, batches: Sequence[Batch]) -> Iterator[Group | Figure]:
+    """A step of every way next to the convolutions, its memory, and how far the losses are from the plain ones."""
+    ways, device = trainers(network, loss, batches), batches[0][0].device
+    *others, fastest = [name for name in ways if name != "plain"]
+    for trainer in ways.values():
         for _ in range(COMPARED_STEPS):
             trainer.step()
-    losses = {name: np.array(trainer.losses) for name, trainer in steps.items()}
-    network, fastest = parser.get_parsed_content("network"), list(steps)[-1]
-    ways: dict[str, Alternative] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        alone = convolutions_alone(network, batches[0][0], dtype, backward=True)
-        ways[FLOOR.format(str(dtype).removeprefix("torch."))] = Alternative(alone)
-    for name, trainer in steps.items():
-        faster = _FASTER[settings.device.type] if name == fastest else None
-        ways[name] = Alternative(trainer.step, FLOOR.format(name.split(",")[0]), faster=faster)
-    rows = {row.case: row for row in compared(ways, settings, plain=PLAIN, most_rounds=MOST_ROUNDS)}
-    for name in list(steps)[1:]:
-        share = rows[name].figures["memory"].value / rows[PLAIN].figures["memory"].value
-        difference = float(np.abs(losses[name] / losses[PLAIN] - 1).max())
-        figures = {
-            "memory in that of plain": Figure(share, 0.6 if name == fastest else None),
-            "largest difference of losses": Figure(100 * difference, 100 * LOSS_TOLERANCE, unit="%"),
-        }
-        rows[name] = rows[name]._replace(figures={**rows[name].figures, **figures})
-    return list(rows.values())
+    losses = {name: np.array(trainer.losses) for name, trainer in ways.items()}
+    runs: dict[str, Run] = {name: trainer.step for name, trainer in ways.items()}
+    floors = {
+        f"{name} floor": convolutions_alone(network, batches[0][0], dtype, backward=True)
+        for name, dtype in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items()
+    }
+    ratios: dict[tuple[str, str], float | None] = {
+        (name, f"{name.split()[0]} floor"): None for name in ways if name != "plain"
+    }
+    ratios |= {(name, "plain"): None for name in others} | {(fastest, "plain"): MOST_OF_PLAIN[device.type]}
+    yield Group("a step of 5 slices", runs | floors, ratios, most_rounds=MOST_ROUNDS)
+    plain_mib = peak_mib(runs["plain"], device)
+    yield Figure("memory of plain", plain_mib, unit="MiB")
+    for name in (*others, fastest):
+        most = MOST_MEMORY_OF_PLAIN if name == fastest else None
+        yield Figure(f"memory of {name} / plain", peak_mib(runs[name], device) / plain_mib, most)
+        largest = float(np.abs(losses[name] / losses["plain"] - 1).max())
+        yield Figure(f"largest relative difference of losses, {name}", largest, MOST_LOSS_DIFFERENCE)
 
 
-def _waiting_row(parser: ConfigParser, batches: Sequence[Batch], settings: Settings) -> Row:
-    """Train the fastest way on what the loader gives, and measure how long its next batch is waited for."""
-    trainer = list(_of_config(parser, batches).values())[-1]
+def waiting(trainer: Trainer, parser: ConfigParser, settings: Settings) -> Figure:
+    """Train on what the loader gives, and measure how long its next batch is waited for."""
     trainer.step()
-    loaded = _epochs(parser)
+    loaded = epochs(parser)
     next(loaded)  # the processes have started
     waited_s, start_s = 0.0, time.perf_counter()
     for _ in range(2 if settings.quick else WAITING_STEPS):
@@ -175,28 +170,14 @@ def _waiting_row(parser: ConfigParser, batches: Sequence[Batch], settings: Setti
         trainer.step(PrepareTraining()(batch, settings.device))  # its loss is read, so a GPU has finished
     fraction = waited_s / (time.perf_counter() - start_s)
     loaded.close()
-    return Row("waiting for data", None, {"part of the time": Figure(100 * fraction, 5.0, unit="%")})
+    return Figure("waiting for data, fraction of the time", fraction, MOST_WAITING)
 
 
-def _cache_row(parser: ConfigParser) -> Row:
+def cache(parser: ConfigParser) -> Figure:
     """Memory of the cached cases of a data set of the size of ISLES 2018."""
     dataset = parser.get_parsed_content("train#dataset")
     cached = [dataset.cases[index] for index in range(len(dataset.data))]
     n_bytes = sum(value.nbytes for case in cached for value in case.values() if isinstance(value, Tensor))
     scans = [ScanParameters.sample(np.random.default_rng([SEED, index])) for index in range(SCANS)]
     gigabytes = n_bytes / len(dataset) * sum(scan.grid.n_slices for scan in scans) / 1e9
-    return Row(f"cache of {SCANS} cases", None, {"size": Figure(gigabytes, 3.0, unit="GB")})
-
-
-def _grown(batch: Batch, widths: Sequence[int], settings: Settings) -> Growth:
-    """Against the slices of a batch, at a quarter of the pixels."""
-    step = 1 if settings.quick else 2
-    small = {key: value[..., ::step, ::step] if value.dim() == 4 else value for key, value in batch[1].items()}
-    network, loss = StrokeLesionNet(features=widths).to(settings.device), StrokeLesionLoss().to(settings.device)
-
-    def steps(count: int) -> dict[str, Run]:
-        part = (batch[0][:count, ..., ::step, ::step], {name: target[:count] for name, target in small.items()})
-        ways = trainers(network, loss, [part])
-        return {name: ways[name].step for name in (PLAIN, HALF)}
-
-    return growth("slices of a batch", [1, 3, len(batch[0])], steps, settings)
+    return Figure(f"cache of {SCANS} cases", gigabytes, MOST_CACHE_GB, "GB")

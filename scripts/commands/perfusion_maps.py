@@ -249,11 +249,7 @@ def _canonical_source(source: AifSource, grid: Grid, frame: CanonicalFrame) -> A
 
 
 def _write(
-    options: MapsRequest,
-    found: _Found,
-    affine: NDArray[np.float64],
-    voxel_ml: float,
-    thresholds: ReadingThresholds,
+    options: MapsRequest, found: _Found, affine: NDArray[np.float64], voxel_ml: float, thresholds: ReadingThresholds
 ) -> None:
     """Write every file of the folder, the summary last."""
     from ..report.perfusion_panel import write_panel  # matplotlib takes longer to import than a small case to compute

@@ -26,8 +26,7 @@ def run(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="where to write: one folder for each case, cases.csv.")],
     maps: Annotated[bool, typer.Option("--maps", help="also write what `ctp-stroke maps` does.")] = False,
     device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda or cuda:1; default: the first GPU, else the CPU.", show_default=False),
+        str | None, typer.Option(help="cpu, cuda or cuda:1; default: the first GPU, else the CPU.", show_default=False)
     ] = None,
     amp: Annotated[bool, typer.Option("--amp", help="mixed precision: faster, not the same bytes.")] = False,
     dt_s: Interval = None,

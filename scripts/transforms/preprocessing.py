@@ -102,10 +102,7 @@ class CasePreprocessing(Compose):
         super().__init__(
             [
                 LoadCased(
-                    ["dwi"] if "dwi" in channels else [],
-                    orientation,
-                    dt_s if times is None else times,
-                    use_given_maps,
+                    ["dwi"] if "dwi" in channels else [], orientation, dt_s if times is None else times, use_given_maps
                 ),
                 Orientationd(oriented, axcodes="RAS", labels=None, allow_missing_keys=True),
                 *computed,

@@ -27,11 +27,7 @@ from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
 from ..io.origin import is_other, origin, sha256
 
-IMAGES = {
-    "lesion": "ischemic lesion (1)",
-    "probability": "lesion probability",
-    "pseudo_dwi": "pseudo-DWI, (0, 1)",
-}
+IMAGES = {"lesion": "ischemic lesion (1)", "probability": "lesion probability", "pseudo_dwi": "pseudo-DWI, (0, 1)"}
 
 
 def lesion_row(case: str, lesion: np.ndarray, affine: np.ndarray, warnings: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..io.atomic import atomic_path
 
-PREDICTION_COLOUR, TRUTH_COLOUR = (1.0, 0.69, 0.0), (0.2, 0.84, 0.78)
+PREDICTION_COLOR, TRUTH_COLOR = (1.0, 0.69, 0.0), (0.2, 0.84, 0.78)
 
 
 class SampleImages(TensorBoardHandler):
@@ -70,9 +70,9 @@ class SampleImages(TensorBoardHandler):
         k = _slice_to_show(masks)
         columns = [_axial(volume[..., k]).clamp(0, 1).expand(3, -1, -1) for volume in (channel, *synthetic_and_true)]
         outlined = columns[-1].clone()
-        for mask, colour in zip(masks, (PREDICTION_COLOUR, TRUTH_COLOUR), strict=False):
+        for mask, color in zip(masks, (PREDICTION_COLOR, TRUTH_COLOR), strict=False):
             outline = LabelToContour()(_axial(mask[..., k])[None].float())[0] > 0
-            outlined[:, outline] = torch.tensor(colour)[:, None]
+            outlined[:, outline] = torch.tensor(color)[:, None]
         return torch.cat([*columns, outlined], dim=2)
 
     def _on_grid(self, volume: Tensor, image: Tensor) -> Tensor:

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.io import load_case, load_datalist, write_nifti
-
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,16 +25,3 @@ def dataset_dir(tmp_path: Path, write_case: Callable[..., dict[str, str]]) -> Pa
     ]
     (tmp_path / "datalist.json").write_text(json.dumps({"training": relative[:2], "testing": relative[2:]}))
     return tmp_path
-
-
-@pytest.fixture
-def results_dir(dataset_dir: Path) -> Path:
-    """What inference would write for the test cases: the label one pixel off, and for one case a pseudo-DWI."""
-    folder = dataset_dir / "eval"
-    for case in load_datalist(dataset_dir / "datalist.json", "testing", dataset_dir):
-        loaded = load_case(case)
-        name = loaded["case"]
-        write_nifti(folder / name / f"{name}_lesion.nii.gz", np.roll(loaded["label"], 1, axis=0), loaded["affine"])
-        if name == "case_2":
-            write_nifti(folder / name / f"{name}_pseudo_dwi.nii.gz", loaded["dwi"], loaded["affine"])
-    return folder

@@ -60,9 +60,10 @@ def test_torchscript_holds_the_network_and_the_metadata(weights, network, tmp_pa
 @pytest.mark.slow
 def test_onnx_takes_any_batch_and_any_size(weights, network, tmp_path, capsys):
     assert command("onnx", weights, tmp_path / "model.onnx") == 0
-    assert f"opset {export.OPSET} -> " in capsys.readouterr().out
+    assert "onnx -> " in capsys.readouterr().out
     model = onnx.load(tmp_path / "model.onnx")
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", export.OPSET)]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
+    assert {"name", "version", "intended_use", "copyright"} == {entry.key for entry in model.metadata_props}
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (entry,), (result,) = session.get_inputs(), session.get_outputs()
     assert (entry.name, entry.shape) == ("image", ["batch", 11, "height", "width"])
@@ -77,8 +78,7 @@ def test_onnx_takes_any_batch_and_any_size(weights, network, tmp_path, capsys):
 
 @pytest.mark.parametrize("error", [1e-3, float("nan")])
 def test_a_file_that_disagrees_does_not_appear(error, weights, network, tmp_path, monkeypatch):
-    write = export.FORMATS["ts"][0]
-    monkeypatch.setattr(export, "FORMATS", {"ts": (write, lambda path: lambda image: network(image) + error)})
+    monkeypatch.setattr(torch.jit, "load", lambda path, map_location: lambda image: network(image) + error)
     (tmp_path / "model.ts").write_text("what was there")
     with pytest.raises(
         ValueError, match=r"expected the logits of PyTorch to 1.0e-04 .* got a difference of (1.0e-03|nan)"

@@ -1,9 +1,8 @@
-"""The archive: what is in it, that it is the same to the byte, and that nothing unsafe is read back."""
+"""The archive: what is in it, that it is the same to the byte, and that a changed one is refused."""
 
 import hashlib
 import json
 import shutil
-import stat
 import subprocess
 import zipfile
 
@@ -35,7 +34,7 @@ def test_an_archive_holds_the_bundle_and_nothing_else(root, tmp_path):
     for stray in (
         "README.md",
         "data/case_1.nii",
-        "bundle/panel.py",
+        "bundle/plots.py",
         "scripts/__pycache__/a.pyc",
         "models/.model.pt.tmp",
     ):
@@ -113,60 +112,19 @@ def test_the_manifest_and_the_checksum(root, tmp_path, capsys):
     assert manifest["sha256"] in capsys.readouterr().out
 
 
-def test_an_archive_that_was_changed_is_refused(root, tmp_path):
+def test_an_archive_or_a_manifest_that_was_changed_is_refused(root, tmp_path):
     archive = package.package(root, tmp_path / "dist")
-    data = bytearray(archive.read_bytes())
+    data = archive.read_bytes()
+    manifest = json.loads(archive.with_suffix(".json").read_text())
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr(f"{NAME}/scripts/more.py", "")
-    with pytest.raises(ValueError, match=r"expected the files of .*\.json, these differ: scripts/more.py"):
+    with pytest.raises(ValueError, match=f"expected SHA-256 {manifest['sha256']}, got [0-9a-f]+$"):
         package.check(archive)
-    data[data.index(b"weights")] ^= 1
     archive.write_bytes(data)
-    with pytest.raises(ValueError, match="expected a zip file, got Bad CRC-32 for file"):
+    assert package.check(archive) == manifest
+    edit_json(archive.with_suffix(".json"), files=manifest["files"] | {"models/model.pt": "0"})
+    with pytest.raises(ValueError, match=r"manifest of '.*\.zip': expected the files of the archive and their SHA-256"):
         package.check(archive)
-    archive.write_bytes(b"not a zip")
-    with pytest.raises(ValueError, match="expected a zip file, got File is not a zip file"):
-        package.check(archive)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil.py",
-        f"{NAME}/scripts/../../evil.py",
-        f"/{NAME}/LICENSE",
-        f"{NAME}/scripts\\..\\evil.py",
-        f"{NAME}/scripts//a.py",
-        "other/LICENSE",
-        "LICENSE",
-        f"{NAME}/setup.py",
-        f"{NAME}/tests/",
-        f"{NAME}/scripts/../",
-        f"{NAME}/scripts/a.py:stream",
-    ],
-)
-def test_an_unsafe_name_is_refused(name, tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(zipfile.ZipInfo(name), "text")
-    with pytest.raises(
-        ValueError, match="archive member .*: expected a file in 'ctp_stroke_lesion_segmentation', below"
-    ):
-        package.read_archive(tmp_path / "a.zip")
-
-
-def test_links_and_doubles_are_refused(tmp_path):
-    link = zipfile.ZipInfo(f"{NAME}/scripts/link.py")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(ValueError, match="without '..' or a link"):
-        package.read_archive(tmp_path / "link.zip")
-    with zipfile.ZipFile(tmp_path / "double.zip", "w") as archive:
-        archive.writestr(f"{NAME}/LICENSE", "one")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr(f"{NAME}/LICENSE", "two")
-    with pytest.raises(ValueError, match="expected each name once, got more of LICENSE"):
-        package.read_archive(tmp_path / "double.zip")
 
 
 def test_weights_whose_hash_is_not_recorded_are_not_packed(root, tmp_path):

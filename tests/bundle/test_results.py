@@ -24,13 +24,14 @@ RULES = [TMAX_6S, ThresholdRule("cbf", 0.5, above=False, relative=True)]
 
 
 @pytest.fixture
-def metrics_csv(dataset_dir: Path) -> Path:
+def metrics_csv(dataset_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for an evaluation: the label one pixel off."""
     rows = [
         {"case": c["case"], **case_metrics(np.roll(c["label"], 1, axis=0), c["label"], c["spacing_mm"])}
         for c in load_cases(dataset_dir, dataset_dir / "datalist.json", "testing")
     ]
     write_rows(dataset_dir / "metrics.csv", rows)
+    monkeypatch.setattr(results, "run_workflow", lambda name, **overrides: None)
     return dataset_dir / "metrics.csv"
 
 
@@ -42,14 +43,14 @@ def command(dataset_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     weights.write_bytes(b"weights")
 
     def make(*more: str) -> list[str]:
-        fixed = ["--dataset-dir", dataset_dir, "--ckpt-path", weights]
+        fixed = ["--dataset-dir", dataset_dir, "--ckpt-path", weights, "--eval-dir", dataset_dir]
         return ["results", *map(str, fixed), "--out", str(dataset_dir / "docs" / "results.md"), *more]
 
     return make
 
 
 def test_page_and_picture(command: Callable[..., list[str]], metrics_csv: Path, dataset_dir: Path) -> None:
-    assert main(command("--metrics", str(metrics_csv))) == 0
+    assert main(command()) == 0
     page = (dataset_dir / "docs" / "results.md").read_text()
     assert (dataset_dir / "docs" / "images" / "results.png").is_file()
     with metrics_csv.open(newline="") as stream:
@@ -71,14 +72,14 @@ def test_remarks_come_last(command: Callable[..., list[str]], metrics_csv: Path,
     remarks = dataset_dir / "docs" / "remarks.md"
     remarks.parent.mkdir(parents=True, exist_ok=True)
     remarks.write_text("## The papers' tables\n\nWhat holds.\n")
-    assert main(command("--metrics", str(metrics_csv))) == 0
+    assert main(command()) == 0
     assert (dataset_dir / "docs" / "results.md").read_text().endswith("\n\n## The papers' tables\n\nWhat holds.\n")
 
 
 def test_page_is_reproducible(command: Callable[..., list[str]], metrics_csv: Path, dataset_dir: Path) -> None:
     contents = []
     for _ in range(2):
-        assert main(command("--metrics", str(metrics_csv))) == 0
+        assert main(command()) == 0
         contents.append([file.read_bytes() for file in sorted((dataset_dir / "docs").rglob("*.*"))])
     assert contents[0] == contents[1]
     assert len(contents[0]) == 2
@@ -101,10 +102,10 @@ def test_missing_weights_and_wrong_rows(
     assert capsys.readouterr().err == "error: ckpt_path 'none.pt': expected the weights, got nothing there\n"
     lines = metrics_csv.read_text().splitlines(keepends=True)
     metrics_csv.write_text("".join(lines[:-1]))
-    assert main(command("--metrics", str(metrics_csv))) == 2
+    assert main(command()) == 2
     assert "error: chosen threshold: expected the 2 cases of 'this bundle', got others" in capsys.readouterr().err
     metrics_csv.write_text("case,dice\n")
-    assert main(command("--metrics", str(metrics_csv))) == 2
+    assert main(command()) == 2
     assert "expected rows with the columns case, dice, precision" in capsys.readouterr().err
     assert not (dataset_dir / "docs").exists()
 

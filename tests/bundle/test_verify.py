@@ -26,11 +26,12 @@ def rewrite(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-@pytest.mark.slow
-def test_this_bundle_passes_every_check(capsys):
+def test_this_bundle_passes_every_check(monkeypatch, capsys):
+    """All but those of MONAI, which `tests/docs/test_how_to.py` runs by the command of the page."""
+    monkeypatch.setattr(verify_command, "run_probe", lambda root, online: {})
     assert main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 7
     assert all(line.startswith("ok ") for line in lines)
 
 
@@ -93,13 +94,6 @@ def test_the_version_is_in_the_changelog_and_new(root, tmp_path):
         checks.check_version(root)
 
 
-@pytest.mark.parametrize("value", ["0.10.0", "1.0", "v1.0.0", 1, ...])
-def test_a_version_that_cannot_be_ordered(root, value):
-    edit_json(root / "configs" / "metadata.json", version=value)
-    with pytest.raises(ValueError, match="expected a version of three numbers below 10"):
-        checks.check_version(root)
-
-
 @pytest.mark.parametrize("section", checks.SECTIONS)
 def test_a_section_of_the_model_card(root, section):
     page = root / "docs" / "README.md"
@@ -136,12 +130,9 @@ def test_pins_are_those_of_the_constraints_and_of_this_environment(root):
     [
         ({"pytorch_version": "1.0.0"}, r"expected the tested versions, got torch 1.0.0 \(installed: "),
         ({"optional_packages_version": {"no-such-package": "1.0"}}, r"no-such-package 1.0 \(installed: None\)"),
-        ({"monai_version": ">=1.6"}, "expected exact versions, got {'monai': '>=1.6'}"),
-        ({"numpy_version": ...}, "expected exact versions, got {'numpy': None}"),
-        (
-            {"required_packages_version": ["nibabel"]},
-            "expected packages and their versions in required_packages_version",
-        ),
+        ({"monai_version": ">=1.6"}, r"got monai >=1.6 \(installed: "),
+        ({"numpy_version": ...}, r"got numpy None \(installed: "),
+        ({"required_packages_version": ["nibabel"]}, "dictionary update"),
     ],
 )
 def test_pins_that_nobody_tested(root, change, message):
@@ -173,6 +164,12 @@ IMAGE, PRED = "network_data_format#inputs#image", "network_data_format#outputs#p
     [(key, ...) for key in json.loads(SCHEMA.read_text())["required"]]
     + [
         ("version", "first"),
+        ("version", "0.10.0"),  # cannot be ordered as text
+        ("version", "1.0"),
+        ("version", "v1.0.0"),
+        ("version", 1),
+        ("monai_version", ">=1.6"),
+        ("required_packages_version", ["nibabel"]),
         ("changelog", []),
         ("required_packages_version#itk", 5.4),
         ("eval_metrics", {"dice": "good"}),

@@ -7,18 +7,16 @@ at least be ones that it knows.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from bundle.__main__ import COMMANDS
 from tests.bundle.copied_bundle import as_repository, copy_bundle
 from tests.conftest import ROOT, SMALL
+from tests.processes import run_python
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))}
 TESTED = {name: re.findall(r"^```sh test\n(.*?)^```", text, re.M | re.S) for name, text in PAGES.items()}
@@ -45,22 +43,13 @@ def repository(tmp_path, dataset_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [name for name, blocks in TESTED.items() if blocks])
 def test_the_commands_of_a_page_run(page, repository):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
     for command in (line for block in TESTED[page] for line in block.splitlines()):
         arguments = shlex.split(command)
         assert arguments[0] == "python"
         if "monai.bundle run" in command:
             arguments += ["--image_size", str(SMALL["image_size"]), "--num_workers", "0", "--device", "cpu"]
             arguments += ["--use_given_maps", "True"]  # the small cases are no heads
-        result = subprocess.run(
-            [sys.executable, *arguments[1:]],
-            cwd=repository,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = run_python(arguments[1:], repository)
         assert result.returncode == 0, f"{command}\n{result.stdout[-3000:]}{result.stderr[-3000:]}"
 
 

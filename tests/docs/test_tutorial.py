@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -12,6 +13,7 @@ import matplotlib
 import pytest
 
 from tests.conftest import ROOT
+from tests.processes import run_python
 
 NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
@@ -32,7 +34,7 @@ def test_the_notebook_is_stored_with_its_outputs():
 @pytest.mark.slow
 def test_the_code_runs_and_prints_what_is_stored(tmp_path, monkeypatch):
     monkeypatch.setenv("TUTORIAL_DIR", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(subprocess, "run", lambda command, cwd, **options: run_python(command[1:], cwd))
     monkeypatch.chdir(ROOT / "docs")
     printed, names = StringIO(), {"__name__": "__main__"}
     with redirect_stdout(printed), matplotlib.rc_context({"backend": "agg"}):

@@ -54,7 +54,7 @@ def test_report_of_lesion_free_cases():
 @pytest.mark.slow
 def test_thresholds_are_neither_useless_nor_enough(tmp_path):
     """On ISLES 2018 thresholds reach a Dice of about 0.3."""
-    sections = generate_cohort(tmp_path / "band", (0, 0, 30), 21, matrix=128, workers=2, with_dwi=False)
+    sections = generate_cohort(tmp_path / "band", (0, 0, 30), 21, matrix=64, workers=2, with_dwi=False)
     rows = threshold_dice(tmp_path / "band", sections["testing"])
     lesions = rows[rows[:, 0] > 0]
     assert 0.2 < lesions[:, 1].mean() < 0.45

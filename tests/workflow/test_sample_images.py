@@ -10,7 +10,7 @@ from monai.utils import path_to_sqlite_uri
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts.workflow.sample_images import PREDICTION_COLOUR, TRUTH_COLOUR, SampleImages
+from scripts.workflow.sample_images import PREDICTION_COLOR, TRUTH_COLOR, SampleImages
 from tests.conftest import ROOT, axial_affine
 
 
@@ -39,11 +39,11 @@ def test_a_training_shows_terms_learning_rate_metric_and_a_picture_of_every_vali
     assert np.abs(np.asarray(last).astype(int) - np.asarray(Image.open(trained / "sample.png"))).max() <= 1
 
 
-def colours(picture):
-    """(H, W) masks of the pixels that have the colour of the prediction and of the truth."""
+def colors(picture):
+    """(H, W) masks of the pixels that have the color of the prediction and of the truth."""
     return [
-        np.all(np.isclose(picture.numpy(), np.array(colour)[:, None, None], atol=1e-6), axis=0)
-        for colour in (PREDICTION_COLOUR, TRUTH_COLOUR)
+        np.all(np.isclose(picture.numpy(), np.array(color)[:, None, None], atol=1e-6), axis=0)
+        for color in (PREDICTION_COLOR, TRUTH_COLOR)
     ]
 
 
@@ -67,7 +67,7 @@ def test_the_outlines_lie_where_the_masks_are_whatever_grid_they_come_on(codes, 
     assert picture.shape == (3, 30, 2 * 40)
     expected = network_input[10, :, :, 2].T.flip(0, 1).as_tensor()
     torch.testing.assert_close(picture[0, :, :40], expected)
-    for found, mask in zip(colours(picture[:, :, 40:]), (prediction, truth), strict=True):
+    for found, mask in zip(colors(picture[:, :, 40:]), (prediction, truth), strict=True):
         rows, columns = np.nonzero(found)
         x, y = np.nonzero(mask[..., 2])
         assert (rows.min(), rows.max()) == (29 - y.max(), 29 - y.min())  # anterior up

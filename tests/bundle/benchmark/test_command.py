@@ -3,95 +3,89 @@ import math
 
 import pytest
 import torch
+from torch.utils.benchmark import Measurement
+from torch.utils.benchmark.utils.common import TaskSpec
 
-from bundle import benchmark
 from bundle.__main__ import main
-from bundle.benchmark import BENCHMARKS, found_by, measure
-from bundle.benchmark.measure import Settings
-from bundle.benchmark.page import write_page
+from bundle.benchmark import BENCHMARKS, Found, found_by, shown, verdict, write
+from bundle.benchmark.measure import Figure, Settings
+from bundle.benchmark.stages import STAGES
 from scripts.perfusion.maps import Method
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 QUICK = Settings(rounds=1, quick=True)
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Benchmarks run in this process, which has imported everything already."""
-
-    class Future:
-        def __init__(self, result):
-            self.result = lambda: result
-
-    class Executor:
-        def __init__(self, *arguments, **options):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *raised):
-            pass
-
-        def submit(self, function, *arguments):
-            return Future(function(*arguments))
-
-    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Executor)
+def test_the_command_measures_in_a_process_of_its_own_and_writes_a_record_and_a_page(tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    assert main(["benchmark", "normalization", "--quick", "--repeats", "1", "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["command"] == "python -m bundle benchmark normalization --quick --device cpu --repeats 1"
+    assert record["quick"]
+    found = record["benchmarks"]["normalization"]
+    quartiles = found["times_ms"]["float32, training"]["ours"]
+    assert 0 < quartiles[0] <= quartiles[1] <= quartiles[2]
+    assert {figure["limit"] for figure in found["figures"]} > {1.6, 1.7, 1e-4, 1e-2}
+    page = out.with_suffix(".md").read_text()
+    assert "A quick run" in page
+    assert "limits are kept" in page
+    printed = capsys.readouterr().out
+    for text in ("float32, training", "| float32: largest difference from float64 | "):
+        assert text in page
+        assert text in printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(BENCHMARKS))
-def test_a_benchmark_writes_its_record_page_and_picture(name, in_this_process, tmp_path, capsys):
-    out = tmp_path / "benchmark.json"
-    assert main(["benchmark", name, "--quick", "--repeats", "1", "--out", str(out)]) == 0
-    record = json.loads(out.read_text())
-    assert record["command"] == f"python -m bundle benchmark {name} --quick --device cpu --repeats 1"
-    assert record["quick"]
-    (found,) = record["found"].values()
-    cases = [row["case"] for row in found["rows"]]
-    assert len(set(cases)) == len(cases)
-    figures = [figure for row in found["rows"] for figure in row["figures"].values()]
-    assert all(math.isfinite(figure["value"]) and figure["value"] >= 0 for figure in figures)
-    assert any(figure["limit"] is not None for figure in figures)
-    assert all(low <= median <= high for low, median, high in (row["ms"] for row in found["rows"] if row["ms"]))
-    for growth in found["growth"]:
-        for values in (*growth["ms"].values(), *growth["mib"].values()):
-            assert len(values) == len(growth["points"])
-    if name == "deconvolution":
-        assert {f"{kind}: {method}" for kind in ("estimate", "all maps") for method in Method.__args__} <= set(cases)
-        parts = [row["figures"]["part of all"]["value"] for row in found["rows"] if "file to maps" in row["case"]]
-        assert all(part > 0 for part in parts)  # every stage was found under its function's name
-        assert sum(parts) == pytest.approx(100, abs=0.5)
-    page = out.with_suffix(".md").read_text()
-    assert f"images/benchmark_{name}.png" in page
-    assert (tmp_path / "images" / f"benchmark_{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert cases[0] in capsys.readouterr().out
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "normalization"])
+def test_a_benchmark_finds_times_and_figures(name):
+    found = found_by(name, QUICK)
+    columns = {str(each.task_spec.description) for each in found.times}
+    assert all(each.median > 0 for each in found.times)
+    assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in found.figures)
+    assert len({figure.what for figure in found.figures}) == len(found.figures)
+    assert any(figure.limit is not None for figure in found.figures) or name == "stages"
+    if name == "maps":
+        assert set(Method.__args__) < columns
+    if name == "stages":  # every stage was found under its function's name
+        assert columns == {*STAGES, "network", "rest"}
 
 
-def test_a_process_of_its_own_for_each_of_several(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "BENCHMARKS", {"normalisation": BENCHMARKS["normalisation"]})
-    record = measure(["normalisation"], QUICK, tmp_path / "benchmark.json", "a command")
-    assert list(record.found) == ["normalisation"]
-    assert record.found["normalisation"].rows
-    write_page(tmp_path / "page.md", record, BENCHMARKS)
-    assert "a quick run" in (tmp_path / "page.md").read_text().casefold()
+def test_the_page_names_what_misses_its_limit(tmp_path):
+    times = [Measurement(1, [0.001, 0.002, 0.003], TaskSpec("", "", label="a", sub_label="row", description="ours"))]
+    found = {"maps": Found(times, [Figure("ours / floor", 1.7, 1.6), Figure("memory", 3.0, 4.0, "MiB")])}
+    made = {"command": "a command", "commit": "abc", "machine": "a machine", "device": "cpu", "quick": False}
+    write(tmp_path / "page.json", made, found)
+    record = json.loads((tmp_path / "page.json").read_text())
+    assert record["benchmarks"]["maps"]["times_ms"] == {"row": {"ours": [1.5, 2.0, 2.5]}}
+    page = (tmp_path / "page.md").read_text()
+    assert "1 of 2 limits are kept. Missed:\n\n- maps, ours / floor: **1.7** (≤ 1.6)" in page
+    assert "| ours / floor | **1.7** | ≤ 1.6 |\n| memory | 3 MiB | ≤ 4 |" in page
+    assert "quick run" not in page
 
 
-def test_every_benchmark_is_a_module_with_what_the_frame_needs():
-    for module in BENCHMARKS.values():
-        assert module.HELP
-        assert module.__doc__
-        assert callable(module.measure)
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (Figure("a", 1.5, 1.6), "1.5"),
+        (Figure("a", 1.7, 1.6), "**1.7**"),
+        (Figure("a", 3.0, unit="MiB"), "3 MiB"),
+        (Figure("a", 182299), "182,299"),
+        (Figure("a", float("nan"), 1.0), "**nan**"),
+    ],
+)
+def test_a_figure_shows_whether_it_keeps_its_limit(figure, text):
+    assert shown(figure) == text
+    assert ("0 of 1" in verdict({"maps": Found([], [figure])})) == text.startswith("**")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
 def test_no_gpu(tmp_path, capsys):
-    assert main(["benchmark", "normalisation", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 2
+    assert main(["benchmark", "normalization", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 2
     assert "device: expected one that is available, got cuda" in capsys.readouterr().err
 
 
 def test_no_rounds(tmp_path, capsys):
-    assert main(["benchmark", "normalisation", "--repeats", "0", "--out", str(tmp_path / "x.json")]) == 2
+    assert main(["benchmark", "normalization", "--repeats", "0", "--out", str(tmp_path / "x.json")]) == 2
     assert "repeats: expected at least 1, got 0" in capsys.readouterr().err
 
 
@@ -104,4 +98,4 @@ def test_no_such_device(capsys):
 @cuda
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_a_benchmark_on_a_gpu(name):
-    assert found_by(name, QUICK._replace(device=torch.device("cuda"))).rows
+    assert found_by(name, QUICK._replace(device=torch.device("cuda"))).times

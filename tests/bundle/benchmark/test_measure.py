@@ -1,23 +1,9 @@
-import json
 import time
 
 import pytest
 import torch
 
-from bundle.benchmark.measure import (
-    Alternative,
-    Figure,
-    Found,
-    Record,
-    Row,
-    Settings,
-    compared,
-    growth,
-    peak_mib,
-    timed,
-    write_record,
-)
-from bundle.benchmark.page import figure_text, number, write_page
+from bundle.benchmark.measure import Figure, Group, Settings, figures, peak_mib, timed
 
 QUICK = Settings(rounds=3, quick=True)
 
@@ -29,21 +15,22 @@ def spin(seconds):
 
 
 def test_known_costs_are_found():
-    times = timed({"short": lambda: spin(0.004), "long": lambda: spin(0.012)}, QUICK)
-    assert times["short"][1] == pytest.approx(4, abs=1)
-    assert times["long"][1] == pytest.approx(12, abs=1)
-    assert times["long"] == tuple(sorted(times["long"]))
+    times = timed(Group("a", {"short": lambda: spin(0.004), "long": lambda: spin(0.012)}), QUICK)
+    assert times["short"].median == pytest.approx(0.004, abs=0.001)
+    assert times["long"].median == pytest.approx(0.012, abs=0.001)
+    assert times["long"].task_spec.sub_label == "a"
 
 
-def test_alternatives_take_turns():
+def test_ways_take_turns():
     calls = []
-    timed({name: lambda name=name: (calls.append(name), spin(0.002)) for name in "ab"}, QUICK)
+    timed(Group("a", {name: lambda name=name: (calls.append(name), spin(0.002)) for name in "ab"}), QUICK)
     turns = [name for name, before in zip(calls, [None, *calls], strict=False) if name != before]
     assert turns == list("ababab")
 
 
-def test_sleep_is_not_work():
-    assert timed({"sleep": lambda: time.sleep(0.01)}, Settings(rounds=1, quick=True))["sleep"][1] < 5
+def test_sleep_is_not_work(monkeypatch):
+    monkeypatch.setattr("torch.utils.benchmark.Timer.blocked_autorange", lambda self, min_run_time: self.timeit(3))
+    assert timed(Group("a", {"sleep": lambda: time.sleep(0.01)}), Settings(rounds=1))["sleep"].median < 0.005
 
 
 def test_peak_memory_counts_what_is_held_at_a_time():
@@ -56,58 +43,22 @@ def test_peak_memory_counts_what_is_held_at_a_time():
     assert peak_mib(two_and_then_one) == pytest.approx(2, abs=0.01)
 
 
-def test_rows_compare_with_the_floor_and_the_plain_way():
-    ways = {
-        "plain": Alternative(lambda: spin(0.012), "floor"),
-        "ours": Alternative(lambda: spin(0.006), "floor", floors=2, limit=1.0, faster=1.5, most_mib=1.0),
-        "floor": Alternative(lambda: spin(0.002)),
-    }
-    rows = {row.case: row.figures for row in compared(ways, QUICK, plain="plain", prefix="case: ")}
-    ours = rows["case: ours"]
-    assert ours["times its floor"].value == pytest.approx(1.5, rel=0.2)
-    assert not ours["times its floor"].met
-    assert ours["times faster than plain"].value == pytest.approx(2, rel=0.2)
-    assert ours["times faster than plain"].met
-    assert ours["memory"] == Figure(0.0, 1.0, unit="MiB")
-    assert rows["case: plain"].keys() == {"memory", "times its floor"}
-    assert rows["case: floor"].keys() == {"memory"}
+def test_a_group_is_compared_with_its_limits():
+    ways = {"plain": lambda: spin(0.012), "ours": lambda: spin(0.006), "zeros": lambda: torch.zeros(2**18)}
+    group = Group("a", ways, {("ours", "plain"): 0.4, ("plain", "ours"): None}, {"zeros": 2.0})
+    ours, plain, memory = figures(group, timed(group, QUICK), QUICK)
+    assert ours.what == "a: ours / plain"
+    assert ours.value == pytest.approx(0.5, rel=0.2)
+    assert not ours.met
+    assert plain.value == pytest.approx(2, rel=0.2)
+    assert plain.met
+    assert memory == Figure("a: memory of zeros", 1.0, 2.0, "MiB")
+    assert memory.met
 
 
-def test_growth_grows():
-    found = growth("MiB", [1, 4], lambda n: {"zeros": lambda: torch.zeros(n * 2**18)}, QUICK)
-    assert found.mib == {"zeros": [pytest.approx(1), pytest.approx(4)]}
-    assert len(found.ms["zeros"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("figure", "text", "met"),
-    [
-        (Figure(1.5, 1.6), "1.5 (≤ 1.6)", True),
-        (Figure(1.7, 1.6), "**1.7** (≤ 1.6)", False),
-        (Figure(9.0, 10.0, True), "**9** (≥ 10)", False),
-        (Figure(3.0, unit="MiB"), "3 MiB", True),
-        (Figure(float("nan"), 1.0, unit=""), "**nan** (≤ 1)", False),
-    ],
-)
-def test_a_figure_says_whether_it_keeps_its_limit(figure, text, met):
-    assert figure_text(figure) == text
-    assert figure.met is met
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (123.4, "123"), (0.01234, "0.0123"), (1.2e-5, "1.2e-05")])
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-def test_the_record_and_the_page(tmp_path):
-    rows = [Row("ours", (2.5, 3.0, 4.00001), {"times its floor": Figure(1.7, 1.6)}), Row("waiting")]
-    found = {"fake": Found(rows, notes=["A note."])}
-    record = Record("a command", "abc", "a machine", "cpu", 3, False, found)
-    write_record(tmp_path / "record.json", record)
-    content = json.loads((tmp_path / "record.json").read_text())
-    assert content["found"]["fake"]["rows"][0]["ms"] == [2.5, 3.0, 4.0]
-    write_page(tmp_path / "page.md", record, {"fake": pytest})
-    page = (tmp_path / "page.md").read_text()
-    assert "0 of 1 limits are kept. Missed:\n\n- fake, ours: times its floor **1.7** (≤ 1.6)" in page
-    assert "| ours | 3 (2.5 to 4) | **1.7** (≤ 1.6) |\n| waiting | – | – |" in page
-    assert "- A note." in page
+def test_few_rounds_where_one_takes_long():
+    calls = []
+    timed(Group("a", {"a": lambda: calls.append(spin(0.002))}, most_rounds=1), QUICK)
+    once = len(calls)
+    timed(Group("a", {"a": lambda: calls.append(spin(0.002))}, most_rounds=3), QUICK)
+    assert len(calls) == 4 * once

@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from bundle.benchmark.training import HALF, PLAIN, SINGLE, PlainOutputs, Trainer, trainers
+from bundle.benchmark.training import PlainOutputs, Trainer, trainers
 from scripts.losses import StrokeLesionLoss
 from scripts.networks import StrokeLesionNet
 from scripts.networks.outputs import TrainingOutputs
@@ -42,7 +42,7 @@ def test_all_ways_start_alike_and_apart(batch):
     for trainer in made.values():
         trainer.step()
     losses = {name: trainer.losses[0] for name, trainer in made.items()}
-    assert losses[SINGLE] == pytest.approx(losses[PLAIN], rel=1e-4)
-    assert losses[HALF] == pytest.approx(losses[PLAIN], rel=2e-2)
+    assert losses["float32"] == pytest.approx(losses["plain"], rel=1e-4)
+    assert losses["bfloat16"] == pytest.approx(losses["plain"], rel=2e-2)
     parameters = [next(trainer.outputs.parameters()).data_ptr() for trainer in made.values()]
     assert len(set(parameters)) == 3

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bundle.benchmark.normalisation import plain_switchable
+from bundle.benchmark.normalization import plain_switchable
 from scripts.networks import SwitchableNorm2d, switchable_norm
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
