@@ -160,7 +160,7 @@ def read_scan(scan: Scan) -> Result:
         )
     except ValueError as error:  # a clear refusal; anything else is a defect and ends the run
         return Result(None, None, math.nan, math.nan, frozenset(), str(error))
-    names = {found.name for found in (*warnings, *reading.cautions)}
+    names = {warning.name for warning in warnings} | {caution.name for caution in reading.cautions}
     return Result(core, delayed, reading.core_ml, reading.tmax_ml[f"{DELAY_S:g}"], frozenset(names))
 
 
