@@ -11,9 +11,12 @@ from torch import Tensor
 from .brain import away_from_bone, brain_mask, check_series
 from .enhancement import Times, arrival_frame, frame_times
 from .frame_motion import LARGEST_IN_PLANE_MM, FrameMotion, frame_motion, kept_frames
-from .masked_grid import Spacing
-from .motion import correct_motion
+from .masked_grid import MaskedGrid, Spacing
+from .motion import correct_motion, displacement_mm
+from .residual_motion import remove_residual_motion
 
+_STILL_MM = 0.4  # half of a pixel; small arteries lose a tenth of their height where they move by so much
+_MOTION_SMOOTHING_MM = 2.0
 _MOST_FRAMES = 8  # times those of the series, for even ones: a second phase may be that much slower (a choice)
 
 
@@ -54,7 +57,7 @@ def examine(
         times_s: time of every frame in s, or the time between frames.
         spacing_mm: voxel size along H, W and D.
         brain: boolean (H, W, D); found by itself if None.
-        motion_correction: align the frames that moved by more than 0.3 mm, see `correct_motion`.
+        motion_correction: align the frames where curves show movements of more than 0.4 mm, see `correct_motion`.
 
     Raises:
         ValueError: an argument does not fit, too few frames are left, or the series shows no brain.
@@ -67,8 +70,22 @@ def examine(
     kept = kept_frames(motion.lost)
     if len(kept) < len(series):
         series, times = series[kept], times[kept]
-    if motion_correction:
-        series, _ = correct_motion(series, spacing_mm)
+    found = _found(series, times, all_times, spacing_mm, motion, brain)
+    if motion_correction and _largest_movement_mm(found) > _STILL_MM:
+        corrected, _ = correct_motion(series, spacing_mm)
+        if corrected is not series:
+            found = _found(corrected, times, all_times, spacing_mm, motion, brain)
+    return found
+
+
+def _found(
+    series: Tensor,
+    times: Tensor,
+    all_times: Tensor,
+    spacing_mm: Spacing,
+    motion: FrameMotion,
+    brain: Tensor | None,
+) -> Examination:
     brain = brain_mask(series, spacing_mm) if brain is None else (brain != 0).to(series.device)
     if not brain.any():
         raise ValueError("series must show a brain, got no region of soft tissue (-5 to 110 HU) that could be one")
@@ -76,6 +93,16 @@ def examine(
     inner = brain & steady
     n_baseline = arrival_frame(series, inner if inner.any() else brain, times)
     return Examination(series, times, all_times, spacing_mm, brain, steady, n_baseline, motion)
+
+
+def _largest_movement_mm(examination: Examination) -> float:
+    """Largest displacement of a frame that the curves of the brain, away from bone, tell."""
+    grid = MaskedGrid(examination.brain & examination.steady)
+    if not grid.count:
+        return 0.0
+    curves = grid.curves(examination.series, _MOTION_SMOOTHING_MM, examination.spacing_mm)
+    motion = remove_residual_motion(curves, grid, examination.n_baseline, examination.spacing_mm)
+    return float(displacement_mm(motion).max())
 
 
 def median_interval_s(times_s: Tensor) -> float:

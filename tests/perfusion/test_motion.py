@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from unittest import mock
 
 import itk
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from scripts.perfusion import correct_motion, examination, perfusion_maps
+from scripts.perfusion import correct_motion, perfusion_maps
 from scripts.perfusion.masked_grid import Spacing
 from scripts.perfusion.motion import displacement_mm
 from scripts.phantom.case import sample_patient, sample_scan, simulate_case
@@ -119,20 +118,6 @@ def test_a_head_at_rest_is_left_alone() -> None:
     corrected, motion = correct_motion(series, SPACING_MM)
     assert corrected is series
     assert not motion.any()
-
-
-@pytest.mark.parametrize("shift_mm", [0.0, 2.0])
-def test_brain_and_movement_are_searched_once_whether_the_head_moved_or_not(
-    shift_mm: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ("brain_mask", "away_from_bone", "arrival_frame", "frame_motion", "correct_motion")
-    steps = [mock.Mock(side_effect=getattr(examination, name)) for name in names]
-    for name, step in zip(names, steps, strict=True):
-        monkeypatch.setattr(examination, name, step)
-    series = moved(head(stripped=True)[0], (shift_mm, 0.0), 0.0)
-    found = examination.examine(series, 1.0, SPACING_MM)
-    assert [step.call_count for step in steps] == [1] * len(steps)
-    assert torch.equal(found.series, correct_motion(series, SPACING_MM)[0])
 
 
 def test_order_in_memory_and_integers_change_nothing() -> None:
