@@ -15,6 +15,7 @@ Values = NDArray[np.float64]
 
 _TITLES = {"cbf": "CBF", "cbv": "CBV", "tmax": "Tmax"}
 _DELAYED = f"Tmax > {DELAY_S:g} s"
+_MOST_CORE_ML, _LEAST_CORE_DICE, _MOST_HIR = 6.0, 0.65, 0.15
 _HEADER = ("", "cases", "mean", "median (quartiles)", "least", "most", "wanted", "cases that reach it")
 _GROUPS: dict[str, Callable[[Mapping[str, str]], bool]] = {
     "all": lambda row: True,
@@ -55,10 +56,12 @@ def accuracy_page(rows: Rows, made_by: Sequence[str], picture: str) -> str:
         "rule, in cases with at least 1 ml of it. The true Tmax is the delay of the tissue's blood; around a stroke it "
         "falls to normal gradually, so that half a second decides about the tissue at the border.",
         _agreement(done),
+        f"The voxels with {_DELAYED} of all cases together have a Dice of {_pooled_dice(done, 'delay')}.",
         "## Core and hypoperfusion intensity ratio",
         f"The true maps are read by the same rule as the computed ones: the core is the tissue with {_DELAYED} and a "
         "flow below 30 % of the other side's normal tissue. Where the true maps have the number, the computed ones "
         f"withhold {_withheld(done, 'core_ml')} cores and {_withheld(done, 'hir')} ratios.",
+        _limits(done),
         _reading(done),
         "## By kind of case",
         _groups(done),
@@ -116,7 +119,9 @@ def _agreement(rows: Rows) -> str:
     ]
     body += [_measure(f"{_TITLES[name]}, median over the true median", _column(rows, f"{name} ratio")) for name in MAPS]
     body.append(_measure(f"{_DELAYED}, Dice", _column(rows, "delay dice"), least=0.75))
-    body.append(_measure(f"{_DELAYED}, error (ml)", _difference(rows, "delayed_ml", "found_delayed_ml"), 1))
+    error_ml = _difference(rows, "delayed_ml", "found_delayed_ml")
+    body.append(_measure(f"{_DELAYED}, error (ml)", error_ml, 1))
+    body.append(_measure(f"{_DELAYED}, absolute error (ml)", np.abs(error_ml), 1))
     return markdown.table(_HEADER, body)
 
 
@@ -124,9 +129,9 @@ def _reading(rows: Rows) -> str:
     core_ml, hir = (_difference(rows, name, f"found_{name}") for name in ("core_ml", "hir"))
     body = [
         _measure("core, error (ml)", core_ml, 1),
-        _measure("core, absolute error (ml)", np.abs(core_ml), 1, most=6),
-        _measure("core, Dice (true cores of 1 ml and more)", _column(rows, "core dice"), least=0.65),
-        _measure("hypoperfusion intensity ratio, absolute error", np.abs(hir), most=0.15),
+        _measure("core, absolute error (ml)", np.abs(core_ml), 1, most=_MOST_CORE_ML),
+        _measure("core, Dice (true cores of 1 ml and more)", _column(rows, "core dice"), least=_LEAST_CORE_DICE),
+        _measure("hypoperfusion intensity ratio, absolute error", np.abs(hir), most=_MOST_HIR),
     ]
     body += [
         _measure(f"{_TITLES[name]}, tissue within its standard deviation (ideal: 0.68)", values)
@@ -134,6 +139,32 @@ def _reading(rows: Rows) -> str:
         if len(values := _column(rows, f"{name} within sd"))
     ]
     return markdown.table(_HEADER, body)
+
+
+def _limits(rows: Rows) -> str:
+    """The means of core and ratio next to the limits that are wanted of them."""
+    core_ml, hir = (np.abs(_difference(rows, name, f"found_{name}")) for name in ("core_ml", "hir"))
+    numbers = (
+        ("mean absolute error of the core (ml)", core_ml, 1, f"≤ {_MOST_CORE_ML:g}"),
+        ("mean Dice of the core", _column(rows, "core dice"), 2, f"≥ {_LEAST_CORE_DICE:g}"),
+        ("mean absolute error of the hypoperfusion intensity ratio", hir, 2, f"≤ {_MOST_HIR:g}"),
+    )
+    body = [
+        [title, str(len(values)), f"{values.mean():.{digits}f}" if len(values) else "–", wanted]
+        for title, values, digits, wanted in numbers
+    ]
+    body.append(["Dice of the cores of all cases together", "", _pooled_dice(rows, "core"), ""])
+    return markdown.table(["", "cases", "found", "wanted"], body)
+
+
+def _pooled_dice(rows: Rows, name: str) -> str:
+    """Dice of the voxels of all cases that have one, from their volumes and their own Dice."""
+    true, found = ("delayed_ml", "found_delayed_ml") if name == "delay" else ("core_ml", "found_core_ml")
+    both = [
+        (float(row[f"{name} dice"]), float(row[true]) + float(row[found])) for row in rows if row.get(f"{name} dice")
+    ]
+    total_ml = sum(volume_ml for _, volume_ml in both)
+    return f"{sum(dice * volume_ml for dice, volume_ml in both) / total_ml:.2f}" if total_ml else "–"
 
 
 def _groups(rows: Rows) -> str:

@@ -1,8 +1,7 @@
 """What changes the volumes of core and hypoperfusion that should not, or should be warned of.
 
 Each case is scanned again with more noise, a later bolus or another matrix, or its series is spoiled by cut frames or
-movements. A volume may change by 20 % or 5 ml, whichever is more; what changes more must be refused or have a warning
-that the base has not.
+movements. A volume may change by 20 % or 5 ml, whichever is more; what changes more must be refused or warned of.
 """
 
 import math
@@ -14,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.perfusion import check_quality, perfusion_maps, read_maps
+from scripts.perfusion import MapErrors, check_quality, perfusion_maps, read_maps
+from scripts.perfusion.filters import DEFAULT_SMOOTHING_MM
 from scripts.perfusion.masked_grid import Spacing
 from scripts.perfusion.quality import refuse_unusable
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
@@ -31,9 +31,9 @@ MOST_SLICES = 8  # bounds the memory of the largest matrix
 #: Outcomes of a variant, and what they mean.
 OUTCOMES = {
     "within": "both volumes within the limits",
-    "warned": "not within, with a warning that the base has not",
+    "warned": "not within, but with a warning or a caution by name, whether or not the base has it, too",
     "refused": "no maps, with an error that says why",
-    "silent": "not within, and no new warning",
+    "silent": "not within, and no warning",
 }
 
 
@@ -152,12 +152,16 @@ def read_scan(scan: Scan) -> Result:
         maps = perfusion_maps(scan.series, scan.dt_s, scan.spacing_mm)
         warnings = check_quality(scan.series, maps, scan.spacing_mm)
         refuse_unusable(warnings)
-        reading, core, delayed = read_maps(maps.cbf, maps.cbv, maps.tmax, maps.tissue, scan.affine, scan.spacing_mm)
+        errors = None
+        if maps.cbf_sd is not None and maps.tmax_sd is not None:
+            errors = MapErrors.of_estimate(maps.cbf_sd, maps.tmax_sd, DEFAULT_SMOOTHING_MM)
+        reading, core, delayed = read_maps(
+            maps.cbf, maps.cbv, maps.tmax, maps.tissue, scan.affine, scan.spacing_mm, errors=errors
+        )
     except ValueError as error:  # a clear refusal; anything else is a defect and ends the run
         return Result(None, None, math.nan, math.nan, frozenset(), str(error))
-    core_ml = math.nan if reading.core_ml is None else reading.core_ml
-    names = {found.name for found in (*warnings, *getattr(reading, "cautions", ()))}
-    return Result(core, delayed, core_ml, reading.tmax_ml[f"{DELAY_S:g}"], frozenset(names))
+    names = {warning.name for warning in warnings} | {caution.name for caution in reading.cautions}
+    return Result(core, delayed, reading.core_ml, reading.tmax_ml[f"{DELAY_S:g}"], frozenset(names))
 
 
 def outcome(found: Result, base: Result) -> str:
@@ -166,7 +170,7 @@ def outcome(found: Result, base: Result) -> str:
         return "refused"
     if all(_near(*pair) for pair in ((found.core_ml, base.core_ml), (found.delayed_ml, base.delayed_ml))):
         return "within"
-    return "warned" if found.warnings - base.warnings else "silent"
+    return "warned" if found.warnings else "silent"
 
 
 def _near(found_ml: float, base_ml: float) -> bool:

@@ -33,8 +33,11 @@ def robustness_page(rows: Rows, made_by: Sequence[str]) -> str:
         _counts(changed),
         markdown.bullets(f"{name}: {meaning}" for name, meaning in OUTCOMES.items()),
         _refused(bases),
-        "## New warnings of what is not within the limits",
+        "## Warnings of what is not within the limits",
+        "A warning that the base has, too, has an asterisk.",
         _warnings(changed),
+        "## Warnings of what is within the limits",
+        _alarms(bases, changed),
         "## Silent changes",
         _silent(silent),
         "## How this was made",
@@ -61,10 +64,25 @@ def _warnings(rows: Rows) -> str:
     body = []
     for name, title in _TITLES.items():
         warned = [row for row in rows if row["variant"] == name and row["outcome"] == "warned"]
-        counts = Counter(warning for row in warned for warning in row["new_warnings"].split())
+        counts = Counter(
+            warning if warning in row["new_warnings"].split() else f"{warning}*"
+            for row in warned
+            for warning in row["warnings"].split()
+        )
         if counts:
             body.append([title, ", ".join(f"{warning} ({count})" for warning, count in counts.most_common())])
     return markdown.table(["", "warnings (cases)"], body) if body else "None."
+
+
+def _alarms(bases: Rows, changed: Rows) -> str:
+    """How many of the bases, and of the variants within the limits, have each warning."""
+    groups = {"bases": bases, "variants": [row for row in changed if row["outcome"] == "within"]}
+    counts = {name: Counter(w for row in rows for w in row["warnings"].split()) for name, rows in groups.items()}
+    body = [
+        [warning, *(f"{counts[name][warning]} of {len(rows)}" for name, rows in groups.items())]
+        for warning in sorted(set().union(*counts.values()))
+    ]
+    return markdown.table(["", *groups], body) if body else "None."
 
 
 def _silent(rows: Rows) -> str:

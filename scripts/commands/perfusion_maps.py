@@ -129,7 +129,7 @@ def write_maps(options: MapsRequest) -> list[str]:
         deviations = {name: volumes[name] for name in _DEVIATIONS if volumes.get(name) is not None}
         errors = None
         if {"cbf_sd", "tmax_sd"} <= deviations.keys():
-            errors = MapErrors(deviations["cbf_sd"], deviations["tmax_sd"], options.smoothing_mm)
+            errors = MapErrors.of_estimate(deviations["cbf_sd"], deviations["tmax_sd"], options.smoothing_mm)
         affine = torch.from_numpy(frame.affine)
         reading, core, delayed = read_maps(
             maps.cbf, maps.cbv, maps.tmax, maps.tissue, affine, spacing_mm, thresholds, errors

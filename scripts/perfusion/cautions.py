@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .thresholds import ReadingThresholds
@@ -42,13 +43,16 @@ class Pattern:
     """Median flow of the hypoperfused tissue of the affected side over the reference; NaN without either."""
     relative_cbv: float
     """The same of the mean volume."""
+    core_ml: float = math.nan
+    core_noise_ml: float = math.nan
+    """What 90 % of the changes of the core by the noise of the maps stay below; NaN where unknown."""
 
 
 def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
     """List what makes the reading doubtful, what withholds the flags first.
 
     Names: ``no_reference``, ``implausible_delay``, ``implausible_reference``, ``bilateral_delay``, ``unclear_side``,
-    ``carotid_pattern``.
+    ``carotid_pattern``, ``uncertain_core``.
     """
     share, lesser = pattern.delayed_share, pattern.other_delayed_share
     low, high = limits.reference_cbf
@@ -79,4 +83,7 @@ def find_cautions(pattern: Pattern, limits: ReadingThresholds) -> list[Caution]:
             f"blood ({pattern.relative_cbv:.2f}), as behind a carotid stenosis: a flag may be met without a stroke"
         )
         found.append(Caution("carotid_pattern", pattern.relative_cbf, limits.carotid_cbf, "of normal flow", text))
+    if pattern.core_noise_ml >= pattern.core_ml >= limits.smallest_ml:
+        text = "the noise of the maps alone could make this core"
+        found.append(Caution("uncertain_core", pattern.core_noise_ml, pattern.core_ml, "ml by noise", text))
     return sorted(found, key=lambda caution: not caution.withholds)

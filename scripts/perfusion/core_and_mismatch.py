@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -109,9 +109,9 @@ def read_maps(
         intervals = volume_intervals(
             cbf, tmax, errors, tissue, normal, spacing_mm, limits.core_rcbf, limits.hypoperfusion_s
         )
-    cautions = find_cautions(
-        _pattern(cbf, cbv, tmax, tissue, regions, normal_ml, (reference_cbf, reference_cbv), limits), limits
-    )
+    pattern = _pattern(cbf, cbv, tmax, tissue, regions, normal_ml, (reference_cbf, reference_cbv), limits)
+    core_noise_ml = intervals.core_by_noise_ml[1] - core_ml if intervals else math.nan
+    cautions = find_cautions(replace(pattern, core_ml=core_ml, core_noise_ml=core_noise_ml), limits)
     withheld = next((caution.text for caution in cautions if caution.withholds), None)
     enough = known and delayed_ml >= limits.ratio_ml
     reading = Reading(

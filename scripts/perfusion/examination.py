@@ -73,7 +73,8 @@ def examine(
     found = _found(series, times, all_times, spacing_mm, motion, brain)
     if motion_correction and _largest_movement_mm(found) > _STILL_MM:
         corrected, _ = correct_motion(series, spacing_mm)
-        found = _found(corrected, times, all_times, spacing_mm, motion, brain)
+        if corrected is not series:
+            found = _found(corrected, times, all_times, spacing_mm, motion, brain)
     return found
 
 

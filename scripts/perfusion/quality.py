@@ -239,6 +239,13 @@ MAP_CHECKS = (
     ),
     Check("small_coverage", "volume of the brain", "ml", f"{_CHOICE}; a brain has 1,100 to 1,500", warn=(150, 1900)),
     Check(
+        "few_slices",
+        "slices that show the brain",
+        "slices",
+        "one shows no through-plane motion, and normal tissue of one level only; ASPECTS reads two (Barber 2000)",
+        warn=(2, math.inf),
+    ),
+    Check(
         "normal_tissue",
         "share of the tissue with Tmax below 4 s",
         "of the tissue",
@@ -312,6 +319,7 @@ def check_maps(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -> l
         "residual_motion": float(maps.motion_mm.max()),
         "noise": maps.noise_ratio,
         "small_coverage": float(maps.brain.sum()) * math.prod(spacing_mm) / 1000,
+        "few_slices": float(maps.brain.flatten(0, 1).any(dim=0).sum()),
     }
     if not math.isnan(arterial.scale_sd):
         measured["uncertain_scale"] = arterial.scale_sd / arterial.scale

@@ -38,6 +38,8 @@ def test_errors_of_volumes_and_groups_are_those_of_two_cases() -> None:
     ]
     page = accuracy_page(two, ["a command"], "a.png")
     assert "| Tmax > 6 s, error (ml) | 2 | -10.0 | -10.0 (-10.0 to -10.0) | -10.0 | -10.0 |  |  |" in page
+    assert "| Tmax > 6 s, absolute error (ml) | 2 | 10.0 |" in page
+    assert "all cases together have a Dice of 0.65." in page  # 0.6 of 30 ml and 0.8 of 10 ml
     assert "| Tmax > 6 s, Dice | 2 | 0.70 | 0.70 (0.65 to 0.75) | 0.60 | 0.80 | ≥ 0.75 | 50% |" in page
     assert "| arrival, absolute error (s) | 2 | 1.00 | 1.00 (0.75 to 1.25) | 0.50 | 1.50 | ≤ 1 | 50% |" in page
     assert "| 2 slices (2) | – | – | – | 0.70 (0.65 to 0.75) | 3.00 (3.00 to 3.00) |" in page
@@ -106,6 +108,10 @@ def test_page_tells_errors_of_core_and_ratio_and_what_is_withheld() -> None:
     assert "| core, Dice (true cores of 1 ml and more) | 1 | 0.80 |" in page
     assert "| hypoperfusion intensity ratio, absolute error | 2 | 0.15 | 0.15 (0.12 to 0.18) |" in page
     assert "| core, error (ml) | 2 | 7.0 |" in page
+    assert "| mean absolute error of the core (ml) | 2 | 7.0 | ≤ 6 |" in page
+    assert "| mean Dice of the core | 1 | 0.80 | ≥ 0.65 |" in page
+    assert "| mean absolute error of the hypoperfusion intensity ratio | 2 | 0.15 | ≤ 0.15 |" in page
+    assert "| Dice of the cores of all cases together |  | 0.80 |  |" in page
     assert "withhold 1 cores and 1 ratios" in page
 
 

@@ -33,7 +33,7 @@ def _result(core_ml: float, delayed_ml: float, *warnings: str, error: str = "") 
         (_result(81.0, 41.0), "within"),
         (_result(125.0, 50.0), "silent"),
         (_result(100.0, 61.0), "silent"),
-        (_result(100.0, 61.0, "noise"), "silent"),  # the base has this warning, too
+        (_result(100.0, 61.0, "noise"), "warned"),  # the base has this warning, too
         (_result(100.0, 61.0, "noise", "motion"), "warned"),
         (_result(math.nan, 50.0), "silent"),
         (_result(math.nan, 50.0, "no_reference"), "warned"),
@@ -125,7 +125,14 @@ def test_page_counts_outcomes_and_lists_what_is_silent(tmp_path: Path) -> None:
         (1, "512", "silent", ""),
         (0, ONE_SLICE, "refused", ""),
     ]:
-        changed = {"seed": seed, "variant": variant, "outcome": result, "new_warnings": new, "core_ml": 3.5}
+        changed = {
+            "seed": seed,
+            "variant": variant,
+            "outcome": result,
+            "new_warnings": new,
+            "warnings": f"{new} weak_aif",
+            "core_ml": 3.5,
+        }
         rows.append(base | of_base | changed)
     write_table(tmp_path / "rows.csv", rows)
     page = robustness_page(read_table(tmp_path / "rows.csv"), ["command: `a`", "commit: `abc123`"])
@@ -133,7 +140,8 @@ def test_page_counts_outcomes_and_lists_what_is_silent(tmp_path: Path) -> None:
     assert "| 25 frames cut at the end | 0 | 2 | 0 | 0 |" in page
     assert "| 512 x 512 pixels | 1 | 0 | 0 | 1 |" in page
     assert "| all | 1 | 2 | 1 | 1 |" in page
-    assert "| 25 frames cut at the end | truncated_series (2), noise (1) |" in page
+    assert "| 25 frames cut at the end | truncated_series (2), weak_aif* (2), noise (1) |" in page
+    assert "| weak_aif | 0 of 3 | 1 of 1 |" in page
     assert "| 1 | 512 x 512 pixels | 10.0 → 3.5 | 40.0 → 40.0 |" in page
     assert "The base of 1 cases is refused: seed 2 (no contrast)." in page
     assert "commit: `abc123`" in page

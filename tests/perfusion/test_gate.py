@@ -372,6 +372,7 @@ SPOILED: dict[str, Callable[[PerfusionVolumes], PerfusionVolumes]] = {
     "residual_motion": lambda maps: maps._replace(motion_mm=maps.motion_mm + 3),
     "noise": lambda maps: maps._replace(noise_ratio=0.7),
     "small_coverage": lambda maps: maps._replace(brain=maps.brain & (torch.arange(80) < 40)[:, None, None]),
+    "few_slices": lambda maps: maps._replace(brain=maps.brain & (torch.arange(maps.brain.shape[2]) < 1)),
     "normal_tissue": lambda maps: maps._replace(tmax=maps.tmax + 4),
     "reference_cbf": _normal(cbf=0.2),
     "reference_cbv": _normal(cbv=0.2),
