@@ -14,7 +14,6 @@ from ..io.atomic import write_json
 from ..io.names import MAX_NAME_BYTES, name_problem
 from ..io.nifti import write_nifti
 from .read import read_study
-from .values import text
 
 _EVEN_S = 1e-3
 
@@ -48,11 +47,11 @@ def converted(
     """
     series = read_study(path, series_uid=series_uid, dt_s=dt_s)
     header = series.source.headers[0]
-    uids = {name: text(header, name) for name in ("SeriesInstanceUID", "StudyInstanceUID")}
+    uids = {name: str(header[name].value) for name in ("SeriesInstanceUID", "StudyInstanceUID")}
     digest = hashlib.sha256(f"{uids['StudyInstanceUID']} {uids['SeriesInstanceUID']}".encode()).hexdigest()[:8]
     name = f"ctp-{digest}"
     if identify:
-        name = _as_name(text(header, "PatientID")) or name
+        name = _as_name(str(header.get("PatientID") or "")) or name
     target = Path(out_dir, name, f"{name}_ctp.nii")
     times = _times(series.times_s)
     write_json(target.with_suffix(".json"), times | uids)

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from .clock import attribute_s, date_and_time_s
@@ -15,7 +16,7 @@ from .errors import DicomError
 from .files import StudyFile
 from .frames import frame_samples
 from .sample import CT_IMAGE, MULTI_FRAME, Entry, PixelFormat, Sample
-from .values import number, numbers, optional_number, text, whole
+from .values import number, numbers, optional_number, tag_of, text, whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,7 +33,11 @@ TemporalPositionIdentifier TemporalResolution ImagePositionPatient ImageOrientat
 Rows Columns SamplesPerPixel BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames
 PixelPaddingValue PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType
 SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"""
-_tags: list[int] = []
+
+
+@cache
+def _tags() -> list[int]:
+    return [tag_of(keyword) for keyword in _KEYWORDS.split()]
 
 
 @contextmanager
@@ -59,16 +64,16 @@ def read_entry(file: StudyFile) -> Entry | None:
     """
     data, offset = read_header(file)
     place = f"'{file.name}'"
-    sop_class = text(data, "SOPClassUID", place)
+    sop_class = text(data, "SOPClassUID")
     if not sop_class and text(data.file_meta, "MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":
         return None
-    uid = text(data, "SOPInstanceUID", place)
-    series_uid, study_uid = text(data, "SeriesInstanceUID", place), text(data, "StudyInstanceUID", place)
+    uid = text(data, "SOPInstanceUID")
+    series_uid, study_uid = text(data, "SeriesInstanceUID"), text(data, "StudyInstanceUID")
     identifiers = {"SOPClassUID": sop_class, "SOPInstanceUID": uid}
     identifiers |= {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
     if missing := [name for name, value in identifiers.items() if not value]:
         raise DicomError.at(place, f"a DICOM object with {', '.join(missing)}", "none")
-    image_type = [value.strip(" '[]") for value in text(data, "ImageType").upper().split(",")]
+    image_type = text(data, "ImageType").upper().split("\\")
     number = optional_number(data, "SeriesNumber")
     samples: tuple[Sample, ...] = ()
     problem = ""
@@ -102,14 +107,11 @@ def read_header(file: StudyFile, keywords: bool = True) -> tuple[Dataset, int]:
         DicomError: the file cannot be read.
     """
     from pydicom import dcmread
-    from pydicom.datadict import tag_for_keyword
 
-    if not _tags:
-        _tags.extend(tag for word in _KEYWORDS.split() if (tag := tag_for_keyword(word)) is not None)
     try:
         with file.open() as stream:
             _check_deflated(stream)
-            data = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_tags if keywords else None)
+            data = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_tags() if keywords else None)
             return data, stream.tell()
     except DicomError as error:
         raise DicomError.at(f"'{file.name}'", "a DICOM file that can be read", error) from error
@@ -226,11 +228,5 @@ def _padding(data: Dataset, bits: int) -> tuple[int, int] | None:
 
 
 def _unsigned(data: Dataset, keyword: str, bits: int) -> int | None:
-    try:
-        value = data.get(keyword)
-        if value is None or value == "":
-            return None
-        found = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
-    except Exception:  # padding that cannot be read is none
-        return None
-    return found % (1 << bits)
+    value = optional_number(data, keyword)
+    return None if value is None or math.isnan(value) else int(value) % (1 << bits)

@@ -127,38 +127,38 @@ def _rescale(sample: Sample, stored: NDArray[Any], hu: NDArray[Any]) -> None:
     pixels = sample.pixels
     if stored.shape != (pixels.rows, pixels.columns):
         raise DicomError.at(sample.place, f"{pixels.rows} x {pixels.columns} pixels", stored.shape)
+    mask = _padding(stored, sample)
     values = _without_unused_bits(stored, pixels)
-    slope, intercept = sample.slope, sample.intercept
-    low, high = sorted((slope * int(values.min()) + intercept, slope * int(values.max()) + intercept))
-    mask = _padding(stored, values, sample)
-    if hu.dtype == np.int16 and (low < _INT16.min or high > _INT16.max):
-        rest = values if mask is None else values[~mask]
-        ends = sorted((slope * int(rest.min()) + intercept, slope * int(rest.max()) + intercept)) if rest.size else [0]
-        if ends[0] < _INT16.min or ends[-1] > _INT16.max:
-            raise DicomError.at(sample.place, f"HU from {_INT16.min} to {_INT16.max}", f"{ends[0]:g} to {ends[-1]:g}")
-        hu[...] = (values.astype(np.int64) * int(slope) + int(intercept)).clip(_INT16.min, _INT16.max)
-    elif hu.dtype == np.int16 and slope == 1 and values.dtype == np.int16:
-        np.add(values, np.int16(intercept), out=hu)
-    elif hu.dtype == np.int16:
-        np.add(np.multiply(values, np.int32(slope), dtype=np.int32), np.int32(intercept), out=hu, casting="unsafe")
+    low, high = _range(values if mask is None else values[~mask])
+    ends = sorted((sample.slope * low + sample.intercept, sample.slope * high + sample.intercept))
+    if hu.dtype != np.int16:
+        np.add(np.multiply(values, sample.slope, dtype=np.float64), sample.intercept, out=hu, casting="unsafe")
+    elif ends[0] < _INT16.min or ends[1] > _INT16.max:
+        raise DicomError.at(sample.place, f"HU from {_INT16.min} to {_INT16.max}", f"{ends[0]:g} to {ends[1]:g}")
+    elif sample.slope == 1 and high <= _INT16.max and abs(sample.intercept) <= _INT16.max:
+        np.add(values.view(np.int16), np.int16(sample.intercept), out=hu)
     else:
-        np.add(np.multiply(values, slope, dtype=np.float64), intercept, out=hu, casting="unsafe")
+        hu[...] = values.astype(np.int64) * int(sample.slope) + int(sample.intercept)
     if mask is not None:
         hu[mask] = AIR_HU
 
 
+def _range(values: NDArray[Any]) -> tuple[int, int]:
+    return (int(values.min()), int(values.max())) if values.size else (0, 0)
+
+
 def _without_unused_bits(stored: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
     """The values of the bits that are used, with their sign; older files have overlays in the others."""
+    values = stored.astype(np.int16 if pixels.signed else np.uint16, copy=False)  # of a decoder, or big-endian
+    low, high = _range(values)
+    limit = 1 << (pixels.bits_stored - pixels.signed)
+    if pixels.high_bit == pixels.bits_stored - 1 and -limit * pixels.signed <= low and high < limit:
+        return values
     above = pixels.bits_allocated - 1 - pixels.high_bit
-    below = pixels.bits_allocated - pixels.bits_stored
-    bits = stored.astype(np.uint16, copy=False) if stored.dtype.itemsize == 2 else stored.astype(np.int64).astype("u2")
-    if below:
-        bits = np.left_shift(bits, np.uint16(above))
-        return np.right_shift(bits.view(np.int16), below) if pixels.signed else np.right_shift(bits, below).view("i2")
-    return bits.view(np.int16) if pixels.signed else bits
+    return np.right_shift(np.left_shift(values, above), pixels.bits_allocated - pixels.bits_stored)
 
 
-def _padding(stored: NDArray[Any], values: NDArray[Any], sample: Sample) -> NDArray[np.bool_] | None:
+def _padding(stored: NDArray[Any], sample: Sample) -> NDArray[np.bool_] | None:
     """Where the padding is; None where there is none, or where its HU could be tissue."""
     if sample.pixels.padding is None:
         return None
