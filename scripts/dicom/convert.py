@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ..io.atomic import write_json
 from ..io.names import MAX_NAME_BYTES, name_problem
 from ..io.nifti import write_nifti
 from .read import read_study
+
+logger = logging.getLogger(__name__)
 
 _EVEN_S = 1e-3
 
@@ -54,6 +57,7 @@ def converted(
         name = _as_name(str(header.get("PatientID") or "")) or name
     target = Path(out_dir, name, f"{name}_ctp.nii")
     times = _times(series.times_s)
+    logger.info("%s: %s", name, series.source.chosen)
     write_json(target.with_suffix(".json"), times | uids)
     write_nifti(target, series.hu, series.affine, dt_s=_interval_s(times["FrameTimesStart"]))
     return {"case": name, "image": str(target)}

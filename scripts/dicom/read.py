@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["is_dicom", "read_source", "read_study"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,6 @@ def _find(files: Iterator[StudyFile], place: str, series_uid: str | None, dt_s: 
     used = [samples[index] for index in indices.ravel()]
     shape = f"{indices.shape[0]} slices of {used[0].pixels.columns} x {used[0].pixels.rows}, {indices.shape[1]} times"
     line = f"{why}; {shape} by {source}"
-    logger.info("%s", line)
     by_uid = {entry.uid: entry for entry in chosen.entries}
     instances = tuple(
         Instance(by_uid[uid].sop_class_uid, uid, by_uid[uid].series_uid)
