@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ from typing import BinaryIO, NamedTuple
 from .archive import members
 from .detect import MOST_FILES, begins_as_dicom, files_below
 from .errors import DicomError
+
+
+_LONG_BYTES = 1 << 16
 
 
 class StudyFile(NamedTuple):
@@ -51,8 +56,22 @@ def _opened(place: Path) -> zipfile.ZipFile:
         raise DicomError.at(f"'{place}'", "an archive that can be read", error) from error
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more is read than there is: Python allocates what a damaged header asks for, up to 4 GB."""
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self.size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes."""
+        if size is not None and size > _LONG_BYTES:
+            size = min(size, max(self.size - self.tell(), 0))
+        return super().read(size)
+
+
 def _on_disk(paths: Iterator[Path]) -> Iterator[StudyFile]:
-    return (StudyFile(str(path), lambda path=path: path.open("rb")) for path in paths)  # type: ignore[misc]
+    return (StudyFile(str(path), lambda path=path: _Bounded(path)) for path in paths)  # type: ignore[misc]
 
 
 def _dicom_only(files: Iterator[StudyFile], place: Path) -> Iterator[StudyFile]:
@@ -62,7 +81,7 @@ def _dicom_only(files: Iterator[StudyFile], place: Path) -> Iterator[StudyFile]:
         try:
             with file.open() as stream:
                 found = begins_as_dicom(stream)
-        except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DicomError.at(f"'{file.name}'", "a file that can be read", error) from error
         if found:
             yield file

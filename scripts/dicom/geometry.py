@@ -49,7 +49,7 @@ def find_geometry(samples: Sequence[Sample]) -> Geometry:
     """Find the slices of images and their affine.
 
     Raises:
-        DicomError: matrix, spacing or orientation differ between images; images of one slice lie apart; slices are not
+        DicomError: matrix, spacing or orientation differ between images; images of one slice lie apart, or are few; slices are not
             at equal distances, as where one is missing. The instance is named.
     """
     _check_matrices(samples)
@@ -60,6 +60,11 @@ def find_geometry(samples: Sequence[Sample]) -> Geometry:
     order = np.argsort(depth_mm, kind="stable")
     slice_of = np.empty(len(samples), dtype=np.intp)
     slice_of[order] = np.cumsum(np.diff(depth_mm[order], prepend=depth_mm[order[0]]) > TOLERANCE_MM)
+    counts = np.bincount(slice_of)
+    if 2 * counts.min() < counts.max():
+        sample = samples[int(np.flatnonzero(slice_of == counts.argmin())[0])]
+        expected = f"{counts.max()} images at the place of each slice, as others have"
+        raise DicomError.at(sample.place, expected, f"{counts.min()} at the place of this one")
     centers = np.array([np.median(positions[slice_of == index], axis=0) for index in range(slice_of.max() + 1)])
     _check_places(samples, positions, centers[slice_of])
     step = _step(samples, slice_of, centers, normal)

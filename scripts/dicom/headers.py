@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _UNITS = ("", "HU", "US")  # US: not specified
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MOST_DEFLATED_BYTES = 256 << 20
 _MOST_PIXELS = 4096
 _KEYWORDS = """
@@ -121,15 +121,16 @@ def read_header(file: StudyFile, keywords: bool = True) -> tuple[Dataset, int]:
 
 def _check_deflated(stream: BinaryIO) -> None:
     """Raise DicomError where a deflated file unpacks to more than memory should hold; `pydicom` would unpack it all."""
-    from pydicom.filereader import read_file_meta_info
-
-    if b"1.2.840.10008.1.2.1.99" in stream.read(1024):
-        stream.seek(0)
-        if text(read_file_meta_info(stream), "TransferSyntaxUID") == _DEFLATED:  # type: ignore[arg-type]
-            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            unpacked = 0
-            while (chunk := unpacker.unconsumed_tail or stream.read(1 << 16)) and unpacked <= _MOST_DEFLATED_BYTES:
-                unpacked += len(unpacker.decompress(chunk, 1 << 20))
+    start = stream.read(1024)
+    if _DEFLATED in start:
+        # The group of meta information begins with its length (PS3.10, section 7.1).
+        if start[132:136] != b"\2\0\0\0":
+            raise DicomError("deflated data after meta information without a length")
+        stream.seek(144 + int.from_bytes(start[140:144], "little"))
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        unpacked = 0
+        while (chunk := unpacker.unconsumed_tail or stream.read(1 << 16)) and not unpacker.eof:
+            unpacked += len(unpacker.decompress(chunk, 1 << 20))
             if unpacked > _MOST_DEFLATED_BYTES:
                 raise DicomError(f"deflated data of more than {_MOST_DEFLATED_BYTES} bytes")
     stream.seek(0)
