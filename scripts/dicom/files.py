@@ -15,7 +15,6 @@ from .archive import members
 from .detect import MOST_FILES, begins_as_dicom, files_below
 from .errors import DicomError
 
-
 _LONG_BYTES = 1 << 16
 
 

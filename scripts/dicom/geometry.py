@@ -49,8 +49,8 @@ def find_geometry(samples: Sequence[Sample]) -> Geometry:
     """Find the slices of images and their affine.
 
     Raises:
-        DicomError: matrix, spacing or orientation differ between images; images of one slice lie apart, or are few; slices are not
-            at equal distances, as where one is missing. The instance is named.
+        DicomError: matrix, spacing or orientation differ between images; images of one slice lie apart, or are few;
+            slices are not at equal distances, as where one is missing. The instance is named.
     """
     _check_matrices(samples)
     row, column = _directions(samples)
