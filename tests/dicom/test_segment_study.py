@@ -21,7 +21,7 @@ def test_a_study_gives_the_mask_of_its_nifti(tmp_path: Path, capfd: pytest.Captu
     ensure_cohort(tmp_path / "data", (0, 0, 1), 11, workers=1, matrix=64)
     (found,) = json.loads((tmp_path / "data" / "datalist.json").read_text())["testing"]
     image = nib.load(tmp_path / "data" / found["image"])
-    hu = np.rint(np.asarray(image.dataobj)).clip(-1024, 3071).astype(np.int16)[:, :, 2:5]
+    hu = np.rint(np.asarray(image.dataobj)).clip(-1024, 3071).astype(np.int16)
     dt_s = float(image.header["pixdim"][4])
     size = np.abs(np.diag(image.affine)[:3]).tolist()
     scan = replace(
