@@ -15,8 +15,9 @@ from .clock import attribute_s, date_and_time_s
 from .errors import DicomError
 from .files import StudyFile
 from .frames import frame_samples
-from .sample import CT_IMAGE, MULTI_FRAME, Entry, PixelFormat, Sample
-from .values import number, numbers, optional_number, tag_of, text, whole
+from .pixel_format import pixel_format
+from .sample import CT_IMAGE, MULTI_FRAME, Entry, Sample
+from .values import number, numbers, optional_number, tag_of, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _UNITS = ("", "HU", "US")  # US: not specified
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MOST_DEFLATED_BYTES = 256 << 20
-_MOST_PIXELS = 4096
 _KEYWORDS = """
 SpecificCharacterSet SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber Modality ImageType
 Manufacturer FrameOfReferenceUID ConvolutionKernel KVP SliceThickness AcquisitionNumber InstanceNumber
@@ -148,7 +148,7 @@ def _may_be_perfusion(data: Dataset, sop_class: str, image_type: list[str]) -> b
 
 def _samples(data: Dataset, file: StudyFile, uid: str, offset: int) -> Iterator[Sample]:
     place = f"'{file.name}' (SOP Instance UID {uid})"
-    pixels = _pixel_format(data, offset, place)
+    pixels = pixel_format(data, offset, place)
     if text(data, "SOPClassUID") in MULTI_FRAME:
         yield from frame_samples(data, file, uid, pixels, place)
         return
@@ -192,42 +192,3 @@ def _clock(data: Dataset) -> dict[str, float]:
     for keyword in ("TriggerTime", "FrameReferenceTime", "TemporalPositionIdentifier", "TemporalResolution"):
         found[keyword] = optional_number(data, keyword)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _pixel_format(data: Dataset, offset: int, place: str) -> PixelFormat:
-    allocated = whole(data, "BitsAllocated", 1, 64, place)
-    if allocated != 16:
-        raise DicomError.at(place, "BitsAllocated of 16", allocated)
-    stored = whole(data, "BitsStored", 1, allocated, place)
-    high = optional_number(data, "HighBit")
-    return PixelFormat(
-        whole(data, "Rows", 1, _MOST_PIXELS, place),
-        whole(data, "Columns", 1, _MOST_PIXELS, place),
-        allocated,
-        stored,
-        stored - 1 if high is None else whole(data, "HighBit", stored - 1, allocated - 1, place),
-        bool(whole(data, "PixelRepresentation", 0, 1, place)),
-        _padding(data, allocated),
-        text(getattr(data, "file_meta", data), "TransferSyntaxUID") or _without_meta(data),
-        offset,
-        int(whole(data, "NumberOfFrames", 1, 1 << 20, place)) if text(data, "NumberOfFrames") else 1,
-    )
-
-
-def _without_meta(data: Dataset) -> str:
-    """The transfer syntax of a file without meta information, as `pydicom` found it."""
-    return "1.2.840.10008.1.2" if data.original_encoding[0] else "1.2.840.10008.1.2.1"
-
-
-def _padding(data: Dataset, bits: int) -> tuple[int, int] | None:
-    """The stored values that are no measurements, without a sign; writers do not agree on the sign (US or SS)."""
-    ends = [_unsigned(data, keyword, bits) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    if ends[0] is None:
-        return None
-    other = ends[0] if ends[1] is None else ends[1]
-    return min(ends[0], other), max(ends[0], other)
-
-
-def _unsigned(data: Dataset, keyword: str, bits: int) -> int | None:
-    value = optional_number(data, keyword)
-    return None if value is None or math.isnan(value) else int(value) % (1 << bits)
