@@ -3,8 +3,9 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 
-.PHONY: env demo test test-all test-robustness lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
+.PHONY: env demo test test-all test-robustness test-pacs test-report lint data weights results benchmark env-monailabel test-monailabel env-flare test-flare env-nnunet test-nnunet docs clean
 
 env: $(VENV)/.ready
 
@@ -23,7 +24,17 @@ test: env lint  ## everything that CI runs; two processes of one thread each
 test-robustness: env  ## more than 900 damaged inputs, kills, full disks and a soak; prints what came of each kind
 	ROBUSTNESS_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/robustness -n 2 --dist worksteal
 
-test-all: test test-robustness test-monailabel test-flare test-nnunet  ## all tests, with the environments that they need
+ORTHANC ?= /usr/sbin/Orthanc
+
+test-pacs: env  ## the node with a real Orthanc on 127.0.0.1; installs it where apt-get may
+	test -x $(ORTHANC) || $(SUDO) apt-get install --yes --no-install-recommends orthanc orthanc-dicomweb
+	ORTHANC=$(ORTHANC) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pacs -n 0
+
+test-all: test test-robustness test-pacs test-report test-monailabel test-flare test-nnunet  ## all tests, with the environments that they need
+
+test-report: env  ## the report of a case in Chromium, which apt-get installs where it may
+	command -v chromium || $(SUDO) apt-get install --yes --no-install-recommends chromium
+	REPORT_SCREENSHOTS=runs/report $(BIN)/python -m pytest tests/browser -n 0
 
 lint: env
 	$(BIN)/ruff check .

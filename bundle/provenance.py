@@ -42,23 +42,23 @@ def check_clean(out: Path, found: str) -> None:
 
 def code_digest(root: Path = ROOT) -> str:
     """A digest of the code that trains and evaluates; comments, docstrings and layout do not count."""
-    files = sorted(file for file in (root / "scripts").rglob("*.py"))
-    parts = {file.relative_to(root / "scripts"): file for file in files}
-    used = {path.as_posix(): file for path, file in parts.items() if path.parts[0] not in NOT_IN_A_RUN}
-    return digest_of({name: _meaning(file.read_text(encoding="utf-8")) for name, file in used.items()})
+    scripts = root / "scripts"
+    files = {path.relative_to(scripts): path.read_text(encoding="utf-8") for path in sorted(scripts.rglob("*.py"))}
+    used = {name: text for name, text in files.items() if name.parts[0] not in NOT_IN_A_RUN}
+    return digest_of({name.as_posix(): _meaning(text) for name, text in used.items()})
 
 
 def _meaning(source: str) -> str:
     """The syntax tree of a module without its docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        for body in [value for name, value in ast.iter_fields(node) if name == "body" and isinstance(value, list)]:
-            body[:] = [item for item in body if not _is_text(item)]
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [item for item in body if not (isinstance(item, ast.Expr) and _is_text(item.value))]
     return ast.dump(tree)
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def digest_of(content: Any) -> str:

@@ -93,9 +93,8 @@ def difference_line(method: Method, other: Method) -> str:
     ).confidence_interval
     wins = int((differences > 0).sum())
     return (
-        f"On the {differences.size} cases with a lesion the mean Dice of {method.title} minus that of the "
-        f"{other.title} is {differences.mean():+.3f} (95 % bootstrap interval {low:+.3f} to {high:+.3f}); it is higher "
-        f"in {wins} cases."
+        f"Mean Dice of {method.title} minus {other.title} over the {differences.size} cases with a lesion: "
+        f"{differences.mean():+.3f} (95 % bootstrap interval {low:+.3f} to {high:+.3f}); higher in {wins} cases."
     )
 
 

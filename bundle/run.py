@@ -31,14 +31,14 @@ def config_files(name: str, root: Path = ROOT) -> list[Path]:
 
 
 def run_workflow(
-    name: str, overlays: Iterable[Path] = (), tracking: str | None = None, **overrides: Any
+    name: str, overlays: Iterable[Path] = (), tracking: dict[str, Any] | None = None, **overrides: Any
 ) -> ConfigWorkflow:
     """Run `configs/<name>.json` in this process.
 
     Args:
         name: of the config, for example `evaluate`.
         overlays: configs over it.
-        tracking: the settings of MONAI's tracking, or the file that holds them.
+        tracking: the settings of MONAI's tracking.
         overrides: keys of the config.
 
     Returns:

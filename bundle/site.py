@@ -75,12 +75,8 @@ def packages() -> Iterator[Path]:
 
 def reference(package: Path) -> str:
     """The page of a package: its docstring, and each public module."""
-    name = f"scripts.{package.name}"
-    parts = [f"# {name}", _docstring(package / "__init__.py")]
+    name, source = f"scripts.{package.name}", (package / "__init__.py").read_text(encoding="utf-8")
+    parts = [f"# {name}", ast.get_docstring(ast.parse(source)) or ""]
     for path in sorted(package.glob("[!_]*.py")):
         parts += [f"## {path.stem}", f"::: {name}.{path.stem}"]
     return "\n\n".join(parts) + "\n"
-
-
-def _docstring(path: Path) -> str:
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -30,7 +30,7 @@ BUNDLE = [command for command in ALL if command.startswith("python -m monai.bund
 
 def run(command: list[str], cwd: Path, *, check: bool = True) -> subprocess.CompletedProcess:
     """Run a command of the docs with this interpreter."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )

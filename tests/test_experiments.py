@@ -67,7 +67,7 @@ EXPECTED = {
 }
 
 
-STEPS = 12
+STEPS = 8
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_row(row, workflow, with_dwi):
     assert changed == (stages or [parts])
 
     saved = torch.load(with_dwi / "models" / "model.pt", weights_only=True)
-    evaluation = workflow("evaluate", f"experiments/{row}")
+    evaluation = workflow("evaluate", f"experiments/{row}", use_given_maps=True)
     evaluation.run()
     loaded = evaluation.parser.get_parsed_content("network").state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.items())

@@ -1,4 +1,4 @@
-"""Whether rows differ, case by case, and whether they are in the papers' order."""
+"""Whether rows differ in Dice, case by case, and whether they are in the papers' order."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -34,25 +34,23 @@ class Ordering(NamedTuple):
         return self.ours > 0
 
 
-def paired(first: Cases, second: Cases, metric: str = "dice") -> tuple[NDArray, NDArray]:
-    """The values of a metric in the cases that both have, in one order, without those where it is not defined.
+def differences(first: Cases, second: Cases) -> NDArray[np.float64]:
+    """The differences in Dice of the cases, by their names, without those where it is not defined.
 
     Raises:
         ValueError: the cases are not the same ones.
     """
-    values = [{row["case"]: row[metric] for row in rows} for rows in (first, second)]
-    if values[0].keys() != values[1].keys():
-        different = sorted(values[0].keys() ^ values[1].keys())
+    ours, theirs = ({row["case"]: row["dice"] for row in rows} for rows in (first, second))
+    if different := sorted(ours.keys() ^ theirs.keys()):
         raise ValueError(f"cases: expected the same ones in both rows, got {', '.join(different[:5])} in one alone")
-    pairs = np.array([[value[case] for value in values] for case in sorted(values[0])]).reshape(-1, 2)
-    first_values, second_values = pairs[~np.isnan(pairs).any(axis=1)].T
-    return first_values, second_values
+    found = np.array([ours[case] - theirs[case] for case in sorted(ours)], dtype=float)
+    return found[~np.isnan(found)]
 
 
-def wilcoxon_p(first: Cases, second: Cases, metric: str = "dice") -> float:
+def wilcoxon_p(first: Cases, second: Cases) -> float:
     """Two-sided p of the Wilcoxon signed-rank test over the cases; 1 where no case differs."""
-    differences = np.subtract(*paired(first, second, metric))
-    return float(wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
+    found = differences(first, second)
+    return float(wilcoxon(found).pvalue) if found.any() else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -69,30 +67,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def against(proposed: str, rows: Mapping[str, Cases], metric: str = "dice") -> dict[str, float]:
+def against(proposed: str, rows: Mapping[str, Cases]) -> dict[str, float]:
     """Holm-corrected p of each row against the proposed one, by name; empty where that is not among the rows."""
     others = [name for name in rows if name != proposed and proposed in rows]
-    return dict(zip(others, holm([wilcoxon_p(rows[name], rows[proposed], metric) for name in others]), strict=True))
+    return dict(zip(others, holm([wilcoxon_p(rows[name], rows[proposed]) for name in others]), strict=True))
 
 
-def orderings(published: Mapping[str, float], rows: Mapping[str, Cases], metric: str = "dice") -> list[Ordering]:
+def orderings(published: Mapping[str, float], rows: Mapping[str, Cases]) -> list[Ordering]:
     """Every pair of rows that the paper ranks and that we have, the largest published difference first.
 
     Args:
-        published: the paper's mean of each row, in any unit.
+        published: the paper's mean Dice of each row, in any unit.
         rows: our cases.
-        metric: one of which more is better.
     """
-    known = [name for name in published if name in rows]
-    pairs = [
-        (a, b) if published[a] > published[b] else (b, a)
-        for a, b in combinations(known, 2)
-        if published[a] != published[b]
+    known = sorted((name for name in published if name in rows), key=lambda name: -published[name])
+    pairs = [(a, b) for a, b in combinations(known, 2) if published[a] != published[b]]
+    p_values = holm([wilcoxon_p(rows[a], rows[b]) for a, b in pairs])
+    found = [
+        Ordering(a, b, published[a] - published[b], float(differences(rows[a], rows[b]).mean()), p)
+        for (a, b), p in zip(pairs, p_values, strict=True)
     ]
-    pairs.sort(key=lambda pair: published[pair[1]] - published[pair[0]])
-    differences = [np.subtract(*paired(rows[a], rows[b], metric)).mean() for a, b in pairs]
-    p_values = holm([wilcoxon_p(rows[a], rows[b], metric) for a, b in pairs])
-    return [
-        Ordering(a, b, published[a] - published[b], float(ours), p)
-        for (a, b), ours, p in zip(pairs, differences, p_values, strict=True)
-    ]
+    return sorted(found, key=lambda pair: -pair.published)

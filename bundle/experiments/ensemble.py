@@ -15,20 +15,14 @@ def ensemble_overlay(content: Mapping[str, Any], models: Sequence[Path]) -> dict
         content: the merged config of the evaluation.
         models: the weights of each network.
     """
-    evaluation = content["validate"]
+    evaluation, count = content["validate"], range(len(models))
+    networks, keys, images = ([f"{name}_{i}" for i in count] for name in ("@network", "pred", "pseudo_dwi"))
+    overlay: dict[str, Any] = {f"network_def_{i}": "%network_def" for i in count}
+    overlay |= {f"network_{i}": f"$@network_def_{i}.to(@device)" for i in count}
+    single = {key: value for key, value in evaluation["evaluator"].items() if key != "network"}
+    several = {"_target_": "EnsembleEvaluator", "networks": networks, "pred_keys": keys}
+    overlay["validate#evaluator"] = single | several
     split, *others = evaluation["postprocessing"]["transforms"]
-    networks = [f"@network_{index}" for index in range(len(models))]
-    keys, images = ([f"{key}_{index}" for index in range(len(models))] for key in ("pred", "pseudo_dwi"))
-    overlay: dict[str, Any] = {}
-    for index in range(len(models)):
-        overlay |= {f"network_def_{index}": "%network_def", f"network_{index}": f"$@network_def_{index}.to(@device)"}
-    overlay["validate#evaluator"] = {
-        key: value for key, value in evaluation["evaluator"].items() if key != "network"
-    } | {
-        "_target_": "EnsembleEvaluator",
-        "networks": networks,
-        "pred_keys": keys,
-    }
     overlay["validate#postprocessing"] = evaluation["postprocessing"] | {
         "transforms": [
             *({**split, "keys": key, "pseudo_dwi_key": image} for key, image in zip(keys, images, strict=True)),
@@ -47,5 +41,5 @@ def ensemble_overlay(content: Mapping[str, Any], models: Sequence[Path]) -> dict
         {**content["checkpoint_loader"], "load_path": str(model), "load_dict": {"model": network}}
         for model, network in zip(models, networks, strict=True)
     ]
-    others = [handler for handler in evaluation["handlers"] if handler != "%checkpoint_loader"]
-    return overlay | {"validate#handlers": [*loaders, *others]}
+    handlers = [handler for handler in evaluation["handlers"] if handler != "%checkpoint_loader"]
+    return overlay | {"validate#handlers": [*loaders, *handlers]}

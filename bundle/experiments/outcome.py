@@ -30,8 +30,7 @@ class Outcome:
         seconds: that the processes took, of all folds together.
         parameters: of the network.
         settings: the merged config of the training.
-        commits: of the repository when the processes ended, of which only the code is that of today.
-        machines: that they ran on.
+        machines: that the processes ran on.
     """
 
     name: str
@@ -43,22 +42,12 @@ class Outcome:
     seconds: float = 0.0
     parameters: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
-    commits: frozenset[str] = field(default_factory=frozenset)
-    machines: frozenset[str] = field(default_factory=frozenset)
+    machines: frozenset[str] = frozenset()
 
     @property
     def lesions(self) -> list[Mapping[str, Any]]:
         """The cases with a lesion: Dice and distances of the others say only whether the mask is empty."""
         return by_stratum(self.cases)[ANY_LESION]
-
-
-def is_done(row: Row, plan: Plan) -> bool:
-    """Whether all steps of a row are done with today's code, config and data."""
-    return all(record.get("digests") == plan.steps[name]["digests"] for name, record in _records(row, plan).items())
-
-
-def _records(row: Row, plan: Plan) -> dict[str, dict[str, Any]]:
-    return {name: read_record(plan.setting.folder / name / DONE) for name in plan.steps_of(row)}
 
 
 def outcome_of(row: Row, plan: Plan, published: PublishedRow, *, asked: bool = True) -> Outcome:
@@ -70,8 +59,8 @@ def outcome_of(row: Row, plan: Plan, published: PublishedRow, *, asked: bool = T
         published: the paper's row.
         asked: whether it was to be run, so that it has failed where it is not done.
     """
-    records = _records(row, plan)
-    if not is_done(row, plan):
+    records = {name: read_record(plan.setting.folder / name / DONE) for name in plan.steps_of(row)}
+    if any(record.get("digests") != plan.steps[name]["digests"] for name, record in records.items()):
         return Outcome(row.name, published, "failed" if asked else "other code" if all(records.values()) else "not run")
 
     def cases(run: str, section: str = TESTING) -> Cases:
@@ -88,6 +77,5 @@ def outcome_of(row: Row, plan: Plan, published: PublishedRow, *, asked: bool = T
         seconds=sum(record["seconds"] for record in records.values()),
         parameters=next(record["parameters"] for record in records.values() if "parameters" in record),
         settings=plan.contents[row.key][0],
-        commits=frozenset(record["commit"] for record in records.values()),
         machines=frozenset(record["machine"] for record in records.values()),
     )

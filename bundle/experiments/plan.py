@@ -12,6 +12,9 @@ from monai.bundle import ConfigParser
 
 from scripts.io import SECTIONS, load_datalist
 from scripts.io.case import FILE_KEYS
+from scripts.io.frame_times import TIMES_KEY, sidecar_path
+from scripts.io.origin import sha256
+from scripts.io.paths import is_file
 
 from ..data import DATALIST, PHANTOM
 from ..provenance import ROOT, code_digest, digest_of
@@ -23,10 +26,9 @@ from .rows import Row
 TRAIN, TESTING, VALIDATION = "train", SECTIONS[2], SECTIONS[1]
 """The steps of a run: the training, and the evaluations of sections of the datalist."""
 DONE, MODEL, METRICS, CHECKPOINTS = "done.json", f"{TRAIN}/model.pt", "metrics.csv", "checkpoints"
-DESCRIPTION = "description"
-"""The key of an overlay that changes nothing."""
 
 Step = dict[str, Any]
+Content = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,30 +74,24 @@ class Plan:
 
     def __init__(self, rows: Iterable[Row], setting: Setting) -> None:
         self.setting = setting
-        self.code = code_digest()
+        self.origin = {"code": code_digest(), "data": data_digest(setting.datalist)}
+        self.epochs = {} if setting.epochs is None else {"epochs": setting.epochs}
         self.steps: dict[str, Step] = {}
         self.runs: dict[str, list[str]] = {}
         self.ensembles: dict[str, str] = {}
-        self.contents: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        self.data = data_digest(setting.datalist)
+        self.contents: dict[str, tuple[Content, Content]] = {}
         lists = {"": setting.datalist}
         if setting.folds:
-            paths = fold_datalists(setting.datalist, setting.dataset_dir, setting.folds, setting.folder)
+            paths = fold_datalists(setting.datalist, setting.folds, setting.folder)
             lists = {f"_fold_{index}": path for index, path in enumerate(paths, start=1)}
         shared: dict[str, Row] = {}
         for row in rows:
-            try:
-                contents = self._content(TRAIN, row), self._content("evaluate", row)
-            except ValueError as error:
-                path = row.overlays[-1]
-                raise ValueError(f"experiment '{path}': expected an overlay of the configs, got {error}") from error
+            self.contents[row.key] = contents = self._content(TRAIN, row), self._content("evaluate", row)
             first = shared.setdefault(digest_of(contents), row)
-            if first is row:
-                self._add(row, contents, lists)
-            self.contents[row.key] = contents
             self.runs[row.key] = [first.key + suffix for suffix in lists]
-            if setting.folds:
-                self.ensembles[row.key] = f"{first.key}_ensemble"
+            self.ensembles |= {row.key: f"{first.key}_ensemble"} if setting.folds else {}
+            if first is row:
+                self._add_row(row, list(lists.values()))
 
     def steps_of(self, row: Row) -> list[str]:
         """The names of the steps that a row consists of."""
@@ -108,61 +104,50 @@ class Plan:
         common = {"root": str(ROOT), "python": sys.executable, "folder": str(self.setting.folder)}
         return {**common, "wanted": [f"{name}/{DONE}" for name in steps], "steps": self.steps, **others}
 
-    def _add(self, row: Row, contents: Sequence[Mapping[str, Any]], lists: Mapping[str, Path]) -> None:
-        sections = (TESTING, VALIDATION) if self.setting.folds else (TESTING,)
-        for suffix, datalist in lists.items():
-            run = row.key + suffix
-            places = {"dataset_dir": str(self.setting.dataset_dir.absolute()), "datalist": str(datalist)}
-            train = {**self._epochs(), **places, "resume": True}
-            folder = self.setting.folder / run / TRAIN
-            train |= {"ckpt_dir": str(folder / CHECKPOINTS), "output_dir": str(folder)}
-            self.steps[f"{run}/{TRAIN}"] = self._step(
-                row, TRAIN, contents[0], train, [str(datalist)] * datalist.is_file()
-            )
-            for section in sections:
-                evaluate = places | {"section": section, "use_given_maps": True}
-                evaluate["ckpt_path"] = str(self.setting.folder / run / MODEL)
-                evaluate["output_dir"] = str(self.setting.folder / run / section)
-                both = [*contents, section]
-                step = self._step(row, "evaluate", both, evaluate, [f"{run}/{TRAIN}/{DONE}", f"{run}/{MODEL}"])
-                self.steps[f"{run}/{section}"] = step
+    def _add_row(self, row: Row, datalists: Sequence[Path]) -> None:
+        """Add the training and the evaluations of each fold, and the evaluation of all of them together."""
+        folder, runs, contents = self.setting.folder, self.runs[row.key], self.contents[row.key]
+        given = {"dataset_dir": str(self.setting.dataset_dir.absolute()), "use_given_maps": True}
+        for run, datalist in zip(runs, datalists, strict=True):
+            places = {"dataset_dir": given["dataset_dir"], "datalist": str(datalist)}
+            train = {**self.epochs, **places, "resume": True, "ckpt_dir": str(folder / run / TRAIN / CHECKPOINTS)}
+            self._add_step(row, f"{run}/{TRAIN}", contents[0], train, [str(datalist)] * datalist.is_file())
+            for section in (TESTING, VALIDATION) if self.setting.folds else (TESTING,):
+                evaluate = given | places | {"section": section, "ckpt_path": str(folder / run / MODEL)}
+                self._add_step(row, f"{run}/{section}", contents, evaluate, [f"{run}/{MODEL}"])
         if self.setting.folds:
-            runs = [row.key + suffix for suffix in lists]
-            models = [self.setting.folder / run / MODEL for run in runs]
-            last = self.steps[f"{runs[-1]}/{TESTING}"]["overrides"]
-            overlay = ensemble_overlay(contents[1], models) | {
-                key: last[key] for key in (*places, "section", "use_given_maps")
-            }
-            overlay["output_dir"] = str(self.setting.folder / f"{row.key}_ensemble" / TESTING)
-            inputs = [f"{run}/{part}" for run in runs for part in (f"{TRAIN}/{DONE}", MODEL)]
-            step = self._step(row, "evaluate", [*contents, self.setting.folds], overlay, inputs)
-            self.steps[f"{row.key}_ensemble/{TESTING}"] = step
+            overlay = ensemble_overlay(contents[1], [folder / run / MODEL for run in runs])
+            overlay |= given | {"datalist": str(datalists[0]), "section": TESTING}
+            inputs = [f"{run}/{MODEL}" for run in runs]
+            self._add_step(row, f"{self.ensembles[row.key]}/{TESTING}", [*contents, len(runs)], overlay, inputs)
 
-    def _step(self, row: Row, config: str, content: Any, overrides: Mapping[str, Any], inputs: Sequence[str]) -> Step:
-        return {
+    def _add_step(self, row: Row, name: str, content: Any, overrides: Mapping[str, Any], inputs: Sequence[str]) -> None:
+        self.steps[name] = {
             "table": row.table,
-            "config": config,
+            "config": TRAIN if name.endswith(f"/{TRAIN}") else "evaluate",
             "overlays": [str(path) for path in self._overlays(row)],
-            "overrides": dict(overrides),
+            "overrides": {**overrides, "output_dir": str(self.setting.folder / name)},
             "inputs": list(inputs),
-            "digests": {"code": self.code, "config": digest_of(content), "data": self.data},
+            "digests": {**self.origin, "config": digest_of(content)},
         }
 
     def _overlays(self, row: Row) -> list[Path]:
         return [*(path.absolute() for path in self.setting.overlays), *row.overlays]
 
-    def _epochs(self) -> dict[str, int]:
-        return {} if self.setting.epochs is None else {"epochs": self.setting.epochs}
-
-    def _content(self, name: str, row: Row) -> dict[str, Any]:
-        """The configs as MONAI merges them, without what changes no result."""
-        files = [str(path) for path in (*config_files(name), *self._overlays(row))]
-        content = ConfigParser.load_config_files(files) | (self._epochs() if name == TRAIN else {})
-        return {key: value for key, value in content.items() if key != DESCRIPTION}
+    def _content(self, config: str, row: Row) -> Content:
+        """The configs as MONAI merges them, without the description, which changes no result."""
+        try:
+            content = ConfigParser.load_config_files([*map(str, config_files(config)), *self._overlays(row)])
+        except ValueError as error:
+            raise ValueError(
+                f"experiment '{row.overlays[-1]}': expected an overlay of the configs, got {error}"
+            ) from error
+        content |= self.epochs if config == TRAIN else {}
+        return {key: value for key, value in content.items() if key != "description"}
 
 
 def data_digest(datalist: Path) -> str:
-    """What tells one data set from another: its datalist, how a phantom was made, and the sizes of its files."""
+    """What tells one data set from another: its datalist, how a phantom was made, sizes of files, and frame times."""
     if not datalist.is_file():
         return "not made yet"
     marker = datalist.with_name(PHANTOM)
@@ -176,4 +161,11 @@ def data_digest(datalist: Path) -> str:
     ]
     files = [Path(case[key]) for case in cases for key in sorted(FILE_KEYS) if key in case]
     sizes = {os.path.relpath(file, datalist.parent): file.stat().st_size for file in files if file.is_file()}
-    return digest_of([sections, made, sizes])
+    return digest_of([sections, made, sizes | _files_of_times(cases, datalist.parent)])
+
+
+def _files_of_times(cases: Iterable[Mapping[str, Any]], folder: Path) -> dict[str, str]:
+    """The SHA-256 of the sidecars and other files that state when the frames of cases were taken."""
+    named = (file for case in cases for file in (sidecar_path(case["image"]), case.get(TIMES_KEY)))
+    files = [Path(file) for file in named if isinstance(file, (str, Path)) and is_file(file)]
+    return {os.path.relpath(file, folder): sha256(file) for file in files}

@@ -11,21 +11,14 @@ PAPER = Path(__file__).with_name("paper.json")
 
 
 class Metric(NamedTuple):
-    """How a table shows a metric of `scripts.metrics`.
-
-    Attributes:
-        title: with the unit.
-        digits: after the point.
-        scale: from the metric to what is shown, 100 for a percentage.
-    """
+    """How a table shows a metric of `scripts.metrics`: title with unit, digits, and its scale, 100 for a percentage."""
 
     title: str
     digits: int
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class PublishedRow:
+class PublishedRow(NamedTuple):
     """A row of a paper's table.
 
     Attributes:
@@ -36,7 +29,7 @@ class PublishedRow:
     """
 
     title: str
-    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    values: Mapping[str, tuple[float, ...]] = {}
     parameters_m: float | None = None
     dice_by_size: tuple[float, ...] = ()
 
@@ -78,9 +71,8 @@ class Table:
 def load_table(name: str) -> Table:
     """A table by its name; one that no paper has shows the segmentation metrics of all."""
     content = json.loads(PAPER.read_text(encoding="utf-8"))
-    metrics = {key: Metric(**values) for key, values in content["metrics"].items()}
-    published = content["tables"].get(name)
-    if published is None:
-        return Table(name, name, {key: metrics[key] for key in content["tables"]["table5"]["metrics"]})
-    rows = {key: PublishedRow(**values) for key, values in published.pop("rows").items()}
-    return Table(name=name, rows=rows, **published | {"metrics": {key: metrics[key] for key in published["metrics"]}})
+    own = {"title": name, "metrics": content["tables"]["table5"]["metrics"], "rows": {}}
+    table = content["tables"].get(name, own)
+    table["metrics"] = {key: Metric(**content["metrics"][key]) for key in table["metrics"]}
+    table["rows"] = {key: PublishedRow(**values) for key, values in table["rows"].items()}
+    return Table(name, **table)

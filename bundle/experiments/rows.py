@@ -1,6 +1,5 @@
 """The rows that there are: one overlay in `configs/experiments` each, named by table and row, over the table's base."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,20 +31,16 @@ def find_rows(folder: Path) -> list[Row]:
         FileNotFoundError: the folder holds none.
         ValueError: a file is neither an overlay of a row nor the base of a table that has rows.
     """
-    files = sorted(folder.absolute().glob("*.json"))
-    rows = []
-    for overlay in files:
-        if parts := re.fullmatch(r"([^_]+)_(.+)", overlay.stem):
-            base = folder.absolute() / f"{parts[1]}.json"
-            rows.append(Row(parts[1], parts[2], (base, overlay) if base in files else (overlay,)))
-    used = {overlay for row in rows for overlay in row.overlays}
-    for file in files:
-        if file not in used:
-            expected = f"a name <table>_<row>.json, or rows {file.stem}_<row>.json"
-            raise ValueError(f"experiments '{file}': expected {expected}")
-    if not rows:
+    files = {path.stem: path for path in sorted(folder.absolute().glob("*.json"))}
+    names = [(table, name) for table, _, name in (stem.partition("_") for stem in files) if table and name]
+    keys = [(table, f"{table}_{name}") for table, name in names]
+    for stem, path in files.items():
+        if not any(stem in key for key in keys):
+            raise ValueError(f"experiments '{path}': expected a name <table>_<row>.json, or rows {stem}_<row>.json")
+    if not files:
         raise FileNotFoundError(f"experiments '{folder}': expected overlays <table>_<row>.json, got none")
-    return rows
+    overlays = [tuple(files[stem] for stem in key if stem in files) for key in keys]
+    return [Row(*name, paths) for name, paths in zip(names, overlays, strict=True)]
 
 
 def select_rows(rows: Sequence[Row], tables: Sequence[str] = (), names: Sequence[str] = ()) -> list[Row]:
@@ -59,13 +54,12 @@ def select_rows(rows: Sequence[Row], tables: Sequence[str] = (), names: Sequence
     Raises:
         ValueError: a table or a row is not there.
     """
-    wanted = {f"table{table}" if table.isdecimal() else table for table in tables}
     known = {row.table for row in rows}
-    if wanted - known:
-        raise ValueError(f"table: expected some of {', '.join(sorted(known))}, got {', '.join(sorted(wanted - known))}")
-    chosen = [row for row in rows if not wanted or row.table in wanted]
-    unknown = set(names) - {name for row in chosen for name in (row.key, row.name)}
-    if unknown:
+    wanted = {f"table{table}" if table.isdecimal() else table for table in tables} or known
+    if unknown := sorted(wanted - known):
+        raise ValueError(f"table: expected some of {', '.join(sorted(known))}, got {', '.join(unknown)}")
+    chosen = [row for row in rows if row.table in wanted]
+    if unknown := sorted(set(names) - {name for row in chosen for name in (row.key, row.name)}):
         available = ", ".join(row.key for row in chosen)
-        raise ValueError(f"row: expected some of {available}, got {', '.join(sorted(unknown))}")
+        raise ValueError(f"row: expected some of {available}, got {', '.join(unknown)}")
     return [row for row in chosen if not names or row.key in names or row.name in names]

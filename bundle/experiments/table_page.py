@@ -1,12 +1,13 @@
 """The page, the picture and the CSV file of a table: ours beside the paper's."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from scripts.io import atomic_path
 from scripts.metrics import by_stratum, summarize
 from scripts.metrics.strata import ALL, ANY_LESION, LARGE, LESION_FREE, MEDIUM, SMALL
 
@@ -22,10 +23,12 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What the numbers come from.
+class TablePage:
+    """What a table's page is made of; at least one row is done.
 
     Attributes:
+        table: what the paper has.
+        outcomes: the rows in the order of the page.
         command: that makes the page.
         commit: of the code, which all rows of the page were made by.
         data: the data set, in words.
@@ -33,129 +36,121 @@ class Provenance:
         folds: of the cross-validation; 0 without one.
     """
 
+    table: Table
+    outcomes: Sequence[Outcome]
     command: str
     commit: str
     data: str
     synthetic: bool
     folds: int = 0
 
+    @cached_property
+    def done(self) -> list[Outcome]:
+        """The rows that have results."""
+        return [outcome for outcome in self.outcomes if outcome.state == "done"]
 
-def write_table(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, pages: Path) -> None:
-    """Write `<table>.md`, `<table>.csv` and `images/<table>.png`; nothing where no row is done."""
-    done = [outcome for outcome in outcomes if outcome.state == "done"]
-    if not done:
-        return
-    order = [*table.rows]
-    outcomes = sorted(outcomes, key=lambda o: (order.index(o.name) if o.name in order else len(order), o.name))
-    picture = pages / "images" / f"{table.name}.png"
-    plot_table(table, [outcome for outcome in outcomes if outcome.state == "done"], picture)
-    page = page_of(table, outcomes, provenance, picture.relative_to(pages))
-    markdown.write_text(pages / f"{table.name}.md", page)
-    markdown.write_text(pages / f"{table.name}.csv", csv_of(table, outcomes))
-    print(f"{len(done)} of {len(outcomes)} rows -> {pages / table.name}.md")
+    @cached_property
+    def p_values(self) -> dict[str, float]:
+        """Of each row against the one that the paper proposes."""
+        return against(self.table.proposed, {outcome.name: outcome.lesions for outcome in self.done})
 
+    def write(self, pages: Path) -> None:
+        """Write `<table>.md`, `<table>.csv` and `images/<table>.png`."""
+        path, picture = pages / f"{self.table.name}.md", f"images/{self.table.name}.png"
+        plot_table(self.table, self.done, pages / picture)
+        markdown.write_text(path, self.text(picture))
+        records = [self.record(outcome) for outcome in self.outcomes]
+        with atomic_path(path.with_suffix(".csv")) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, records[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in records)
+        print(f"{len(self.done)} of {len(self.outcomes)} rows -> {path}")
 
-def page_of(table: Table, outcomes: Sequence[Outcome], provenance: Provenance, picture: PurePath) -> str:
-    """The whole page in Markdown; at least one row is done.
-
-    Args:
-        table: what the paper has.
-        outcomes: the rows in the order of the page.
-        provenance: what the numbers come from.
-        picture: path of the plot, relative to the page.
-    """
-    done = [outcome for outcome in outcomes if outcome.state == "done"]
-    ranked = orderings(_published_dice(table), {outcome.name: outcome.lesions for outcome in done})
-    parts = [
-        _introduction(table, done, provenance),
-        results_table(table, outcomes),
-        _notes(table, done),
-        f"![Dice of each row, and Dice and relative volume error by lesion size]({picture.as_posix()})",
-    ]
-    if ranked:
-        parts += ["## Which of the paper's orderings hold", orderings_line(ranked), orderings_table(table, ranked)]
-    parts += ["## By lesion size", *size_tables(table, done)]
-    if provenance.folds:
-        parts += [f"## The {provenance.folds} folds and their ensemble", *folds_part(table, done)]
-    parts += ["## How this was made", _how_made(table, done, provenance)]
-    return markdown.page(f"{table.heading}: {table.title}", *parts)
-
-
-def _introduction(table: Table, done: Sequence[Outcome], provenance: Provenance) -> str:
-    groups = by_stratum(done[0].cases)
-    lesions, free = len(groups[ANY_LESION]), len(groups[LESION_FREE])
-    cases = "cases with a lesion, each by the network of the fold that did not see it"
-    return (
-        f"Mean ± standard deviation over {lesions} {cases if provenance.folds else 'test cases with a lesion'}, of "
-        f"{provenance.data}."
-        + f" Cases without one ({free}) are left out." * bool(free)
-        + f" {table.input[:1].upper()}{table.input[1:]}. The paper's numbers: {table.source}." * bool(table.source)
-        + SYNTHETIC * provenance.synthetic
-    )
-
-
-def _notes(table: Table, done: Sequence[Outcome]) -> str:
-    tested = table.proposed in {outcome.name for outcome in done} and len(done) > 1
-    return (
-        "Below ours, in italics, is the paper's. " * bool(table.rows)
-        + "Minutes are of training and evaluation together."
-        + tested
-        * (
-            " p: paired Wilcoxon signed-rank test of the Dice of the row against that of "
-            f"{table.row(table.proposed).title}, Holm-corrected over the rows."
+    def text(self, picture: str) -> str:
+        """The whole page in Markdown, with a picture beside it."""
+        return markdown.page(
+            f"{self.table.heading}: {self.table.title}",
+            self.introduction(),
+            self.results(),
+            self.notes(),
+            f"![Dice of each row, and Dice and relative volume error by lesion size]({picture})",
+            *self.orderings(),
+            "## By lesion size",
+            *self.by_size("dice", Metric("Dice (%)", 1, 100)),
+            *self.by_size("relative_volume_error", Metric("RVE", 2)),
+            *self.ensembles(),
+            "## How this was made",
+            self.how_made(),
         )
-    )
 
+    def introduction(self) -> str:
+        """What was measured on what."""
+        groups, table = by_stratum(self.done[0].cases), self.table
+        kind = "cases with a lesion, each by the network of the fold that did not see it"
+        text = f"Mean ± standard deviation over {len(groups[ANY_LESION])} "
+        text += f"{kind if self.folds else 'test cases with a lesion'}, of {self.data}."
+        if groups[LESION_FREE]:
+            text += f" Cases without one ({len(groups[LESION_FREE])}) are left out."
+        if table.source:
+            text += f" {table.input[:1].upper()}{table.input[1:]}. The paper's numbers: {table.source}."
+        return text + SYNTHETIC * self.synthetic
 
-def results_table(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """One row for each outcome: each metric with the paper's below it, parameters, time and p."""
-    p_values = against(table.proposed, {o.name: o.lesions for o in outcomes if o.state == "done"})
-    body = []
-    for outcome in outcomes:
-        published, done = outcome.published, outcome.state == "done"
-        summary = summarize(outcome.lesions, table.metrics)[ALL]
-        cells = [
-            _two_lines(_ours(summary[name], metric), _mean_sd(published.values.get(name, ()), metric.digits))
-            for name, metric in table.metrics.items()
-        ]
-        size = f"{outcome.parameters / 1e6:.2f}" if done else outcome.state
-        cells.append(_two_lines(size, f"{published.parameters_m:.2f}" if published.parameters_m else ""))
-        cells.append(f"{outcome.seconds / 60:.1f}" if done else "")
-        body.append([published.title, *cells, _p(p_values[outcome.name]) if outcome.name in p_values else ""])
-    header = ["", *(metric.title for metric in table.metrics.values()), "parameters (M)", "minutes", "p (Dice)"]
-    return markdown.table(header, body)
-
-
-def orderings_line(ranked: Sequence[Ordering]) -> str:
-    """How many of the paper's orderings hold, in a sentence."""
-    significant = [pair for pair in ranked if pair.p < SIGNIFICANT]
-    return (
-        f"Of the {len(ranked)} pairs of rows that the paper ranks by mean Dice, {sum(p.holds for p in ranked)} have "
-        f"the same order here. {len(significant)} of the pairs differ significantly here (p < {SIGNIFICANT}, Wilcoxon, "
-        f"Holm-corrected over the pairs); of these, {sum(p.holds for p in significant)} have the paper's order."
-    )
-
-
-def orderings_table(table: Table, ranked: Sequence[Ordering]) -> str:
-    """Every pair, the paper's better row first."""
-    body = [
-        [
-            f"{table.row(pair.higher).title} > {table.row(pair.lower).title}",
-            *(f"{pair.published:+.2f}", f"{100 * pair.ours:+.2f}", _p(pair.p), "yes" if pair.holds else "no"),
-        ]
-        for pair in ranked
-    ]
-    return markdown.table(["by Dice", "the paper's difference (%)", "ours (%)", "p", "holds"], body)
-
-
-def size_tables(table: Table, done: Sequence[Outcome]) -> list[str]:
-    """Dice and relative volume error of each row by lesion size, as Fig. 10 of Wang 2020 has them."""
-    groups = (SMALL, MEDIUM, LARGE)
-    counts = by_stratum(done[0].cases)
-    parts = []
-    for name, metric in (("dice", Metric("Dice (%)", 1, 100)), ("relative_volume_error", Metric("RVE", 2))):
+    def results(self) -> str:
+        """One row for each outcome: each metric with the paper's below it, parameters, time and p."""
         body = []
-        for outcome in done:
+        for outcome in self.outcomes:
+            paper, done = outcome.published, outcome.state == "done"
+            summary = summarize(outcome.lesions, self.table.metrics)[ALL]
+            cells = [
+                _two_lines(_ours(summary[name], metric), _mean_sd(paper.values.get(name, ()), metric.digits))
+                for name, metric in self.table.metrics.items()
+            ]
+            size = f"{outcome.parameters / 1e6:.2f}" if done else outcome.state
+            cells.append(_two_lines(size, f"{paper.parameters_m:.2f}" if paper.parameters_m else ""))
+            cells.append(f"{outcome.seconds / 60:.1f}" if done else "")
+            cells.append(_p(self.p_values[outcome.name]) if outcome.name in self.p_values else "")
+            body.append([paper.title, *cells])
+        titles = [metric.title for metric in self.table.metrics.values()]
+        return markdown.table(["", *titles, "parameters (M)", "minutes", "p (Dice)"], body)
+
+    def notes(self) -> str:
+        """What the cells of the table are."""
+        text = "Below ours, in italics, is the paper's. " * bool(self.table.rows)
+        text += "Minutes are of training and evaluation together."
+        if self.p_values:
+            text += " p: paired Wilcoxon signed-rank test of the Dice of the row against that of "
+            text += f"{self.table.row(self.table.proposed).title}, Holm-corrected over the rows."
+        return text
+
+    def orderings(self) -> list[str]:
+        """How many of the paper's orderings hold, and every pair, the paper's better row first."""
+        published = {name: row.values["dice"][0] for name, row in self.table.rows.items() if "dice" in row.values}
+        ranked = orderings(published, {outcome.name: outcome.lesions for outcome in self.done})
+        if not ranked:
+            return []
+        significant = [pair for pair in ranked if pair.p < SIGNIFICANT]
+
+        def cells(pair: Ordering) -> list[str]:
+            titles = f"{self.table.row(pair.higher).title} > {self.table.row(pair.lower).title}"
+            numbers = f"{pair.published:+.2f}", f"{100 * pair.ours:+.2f}", _p(pair.p)
+            return [titles, *numbers, "yes" if pair.holds else "no"]
+
+        return [
+            "## Which of the paper's orderings hold",
+            f"Of the {len(ranked)} pairs of rows that the paper ranks by mean Dice, {sum(p.holds for p in ranked)} "
+            f"have the same order here. {len(significant)} of the pairs differ significantly here (p < {SIGNIFICANT}, "
+            f"Wilcoxon, Holm-corrected over the pairs); of these, {sum(p.holds for p in significant)} have the paper's "
+            "order.",
+            markdown.table(
+                ["by Dice", "the paper's difference (%)", "ours (%)", "p", "holds"], [cells(pair) for pair in ranked]
+            ),
+        ]
+
+    def by_size(self, name: str, metric: Metric) -> list[str]:
+        """A metric of each row by lesion size, as Fig. 10 of Wang 2020 has it."""
+        groups, counts = (SMALL, MEDIUM, LARGE), by_stratum(self.done[0].cases)
+        body = []
+        for outcome in self.done:
             summary, row = summarize(outcome.cases, [name]), outcome.published
             papers = row.dice_by_size if name == "dice" else ()
             cells = [
@@ -164,87 +159,60 @@ def size_tables(table: Table, done: Sequence[Outcome]) -> list[str]:
             ]
             body.append([row.title, *cells])
         header = ["", *(f"{group}, n = {len(counts[group])}" for group in groups)]
-        parts += [f"{metric.title}:", markdown.table(header, body)]
-    return parts
+        return [f"{metric.title}:", markdown.table(header, body)]
 
+    def ensembles(self) -> list[str]:
+        """Mean Dice of the test cases with the network of each fold, and with all of them."""
+        if not self.folds:
+            return []
 
-def folds_part(table: Table, done: Sequence[Outcome]) -> list[str]:
-    """Mean Dice of the test cases with the network of each fold, and with all of them."""
+        def dice(cases: Cases) -> str:
+            return _ours(summarize(cases, ["dice"])[ANY_LESION]["dice"], Metric("", 1, 100))
 
-    def dice(cases: Cases) -> str:
-        return _ours(summarize(by_stratum(cases)[ANY_LESION], ["dice"])[ALL]["dice"], Metric("", 1, 100))
-
-    body = [
-        [
-            outcome.published.title,
-            *map(dice, [*outcome.folds, [case for fold in outcome.folds for case in fold], outcome.ensemble]),
+        body = [
+            [row.published.title, *map(dice, [*row.folds, [case for fold in row.folds for case in fold], row.ensemble])]
+            for row in self.done
         ]
-        for outcome in done
-    ]
-    header = ["", *(f"fold {index + 1}" for index in range(len(done[0].folds))), "all folds", "ensemble"]
-    sentence = (
-        "Dice (%) on the test section, which no fold trains on, with the network of each fold, and with the ensemble, "
-        "which averages the lesion's probability over them."
-    )
-    if table.ensemble:
-        sentence += f" The paper's {table.ensemble['title']}: {table.ensemble['dice']:.0f}."
-    return [sentence, markdown.table(header, body)]
+        text = "Dice (%) on the test section, which no fold trains on, with the network of each fold, and with the "
+        text += "ensemble, which averages the lesion's probability over them."
+        if paper := self.table.ensemble:
+            text += f" The paper's {paper['title']}: {paper['dice']:.0f}."
+        header = ["", *(f"fold {index + 1}" for index in range(self.folds)), "all folds", "ensemble"]
+        return [f"## The {self.folds} folds and their ensemble", text, markdown.table(header, body)]
 
-
-def _how_made(table: Table, done: Sequence[Outcome], provenance: Provenance) -> str:
-    return markdown.bullets(
-        [
-            f"command: `{provenance.command}`",
-            f"commit: `{provenance.commit}`; every row was made by its code, configs and data",
-            f"machine: {', '.join(sorted({machine for outcome in done for machine in outcome.machines}))}",
-            f"data: {provenance.data}",
-            *(f"{key}: {_by_value(table, done, key)}" for key in SETTINGS),
-            EMPTY_MASKS,
+    def how_made(self) -> str:
+        """Command, commit, machines, data and settings."""
+        items = [
+            f"command: `{self.command}`",
+            f"commit: `{self.commit}`; every row was made by its code, configs and data",
+            f"machine: {', '.join(sorted({machine for outcome in self.done for machine in outcome.machines}))}",
+            f"data: {self.data}",
         ]
-    )
+        for key in SETTINGS:
+            titles: dict[str, list[str]] = {}
+            for outcome in self.done:
+                titles.setdefault(setting_of(outcome, key), []).append(outcome.published.title)
+            shown = [value + f" ({', '.join(rows)})" * (len(titles) > 1) for value, rows in titles.items()]
+            items.append(f"{key}: {'; '.join(shown)}")
+        return markdown.bullets([*items, EMPTY_MASKS])
+
+    def record(self, outcome: Outcome) -> dict[str, Any]:
+        """The line of a row in the CSV: metrics in the units of `scripts.metrics`, the paper's beside ours."""
+        paper, summary = outcome.published, summarize(outcome.lesions, self.table.metrics)[ALL]
+        line = {"row": outcome.name, "title": paper.title, "state": outcome.state, "cases": len(outcome.lesions)}
+        for name, metric in self.table.metrics.items():
+            theirs = [*(value / metric.scale for value in paper.values.get(name, ())), None, None]
+            line |= {f"{name}_mean": summary[name]["mean"], f"{name}_sd": summary[name]["sd"]}
+            line |= {f"paper_{name}_mean": theirs[0], f"paper_{name}_sd": theirs[1]}
+        line |= {"p_holm": self.p_values.get(outcome.name), "parameters_m": outcome.parameters / 1e6 or None}
+        line |= {"paper_parameters_m": paper.parameters_m, "minutes": outcome.seconds / 60 or None}
+        return line | {key: setting_of(outcome, key) if outcome.settings else None for key in SETTINGS}
 
 
 def setting_of(outcome: Outcome, key: str) -> str:
     """A key of the config that the row was trained with; its epochs are those of each stage."""
     stages = len(outcome.settings.get("stages") or ())
     return f"{outcome.settings.get(key, '–')}" + f" in each of {stages} stages" * (key == "epochs" and stages > 1)
-
-
-def _by_value(table: Table, done: Sequence[Outcome], key: str) -> str:
-    """The value that all rows share, or each value with its rows."""
-    rows: dict[str, list[str]] = {}
-    for outcome in done:
-        rows.setdefault(setting_of(outcome, key), []).append(outcome.published.title)
-    if len(rows) == 1:
-        return next(iter(rows))
-    return "; ".join(f"{value} ({', '.join(titles)})" for value, titles in rows.items())
-
-
-def csv_of(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """The table as CSV: metrics in the units of `scripts.metrics`, the paper's beside ours."""
-    p_values = against(table.proposed, {o.name: o.lesions for o in outcomes if o.state == "done"})
-    rows = []
-    for outcome in outcomes:
-        paper = outcome.published
-        row: dict[str, Any] = {"row": outcome.name, "title": paper.title, "state": outcome.state}
-        row["cases"] = len(outcome.lesions)
-        summary = summarize(outcome.lesions, table.metrics)[ALL]
-        for name, metric in table.metrics.items():
-            theirs = [*(value / metric.scale for value in paper.values.get(name, ())), None, None]
-            row |= {f"{name}_mean": summary[name]["mean"], f"{name}_sd": summary[name]["sd"]}
-            row |= {f"paper_{name}_mean": theirs[0], f"paper_{name}_sd": theirs[1]}
-        row |= {"p_holm": p_values.get(outcome.name), "parameters_m": outcome.parameters / 1e6 or None}
-        row |= {"paper_parameters_m": paper.parameters_m, "minutes": outcome.seconds / 60 or None}
-        rows.append(row | {key: setting_of(outcome, key) if outcome.settings else None for key in SETTINGS})
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return stream.getvalue()
-
-
-def _published_dice(table: Table) -> dict[str, float]:
-    return {name: row.values["dice"][0] for name, row in table.rows.items() if "dice" in row.values}
 
 
 def _ours(summary: Mapping[str, float | int | None], metric: Metric) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import optional_import, path_to_sqlite_uri
 
-from scripts.io import write_json
 
-SETTINGS = "tracking.json"
-NOW_AND_THEN = "$lambda engine, iteration: iteration % 20 == 1"
-"""When the loss of a step is logged: each time is a transaction that waits for the disk."""
+def tracking_settings() -> dict[str, Any]:
+    """MONAI's handlers for MLflow, which log the loss of every 20th step alone: each is a transaction on the disk."""
+    settings: dict[str, Any] = deepcopy(DEFAULT_MLFLOW_SETTINGS)
+    settings["configs"]["trainer"]["iteration_log"] = "$lambda engine, iteration: iteration % 20 == 1"
+    return settings
 
 
 def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
@@ -24,7 +25,7 @@ def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
         experiments: one for each table.
 
     Returns:
-        The config keys that MONAI's MLflow handlers read. `<out>/tracking.json` has the handlers themselves.
+        The config keys that say where the store is.
 
     Raises:
         ValueError: MLflow is not installed.
@@ -32,9 +33,6 @@ def prepare_tracking(out: Path, experiments: Iterable[str]) -> dict[str, str]:
     mlflow, installed = optional_import("mlflow")  # here, since importing it takes seconds
     if not installed:
         raise ValueError("experiments: expected MLflow to track the runs; `pip install mlflow` brings it")
-    settings: dict[str, Any] = deepcopy(DEFAULT_MLFLOW_SETTINGS)
-    settings["configs"]["trainer"]["iteration_log"] = NOW_AND_THEN
-    write_json(out / SETTINGS, settings)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or path_to_sqlite_uri(str((out / "mlflow.db").absolute()))
     client = mlflow.MlflowClient(uri)
     for name in sorted(set(experiments)):

@@ -2,20 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from scripts.io import SECTIONS, write_datalist, write_json
-from scripts.io.isles2018 import find_cases
-from scripts.phantom import plan_cohort, simulate_case
-from scripts.phantom.case import sample_patient, sample_scan
 from scripts.phantom.parameters import ScanParameters
-from scripts.phantom.writer import write_case
-
-from ..data import DATALIST, PHANTOM
 
 
 @dataclass(frozen=True)
@@ -72,26 +61,3 @@ SITES = (
         },
     ),
 )
-
-
-def make_site(site: Site, folder: Path, counts: tuple[int, int, int], seed: int, matrix: int) -> None:
-    """Write a site's data set where there is none yet.
-
-    Args:
-        site: the hospital.
-        folder: of the data set.
-        counts: cases for training, validation and testing.
-        seed: of the data set; no two sites should share it, nor so their patients.
-        matrix: pixels along each side of a slice.
-    """
-    if (folder / DATALIST).is_file():
-        return
-    plan = plan_cohort(counts, seed)
-    for planned in tqdm(plan, desc=site.name, unit="case"):
-        patient = sample_patient(np.random.SeedSequence(seed, spawn_key=planned.patient_key))
-        scan = site.scan(sample_scan(np.random.SeedSequence(seed, spawn_key=planned.scan_key)))
-        write_case(simulate_case(patient, scan, matrix), folder, planned.name, planned.number)
-    write_json(folder / PHANTOM, {"seed": seed, "counts": list(counts), "matrix": matrix, "scanner": site.scanner})
-    found = {case["case"]: case for case in find_cases(folder)}
-    sections = {name: [found[planned.name] for planned in plan if planned.section == name] for name in SECTIONS}
-    write_datalist(folder / DATALIST, sections)

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ class Peer:
             workers: processes that augment next to the training; with 0, and a seed, a run on a CPU can be repeated.
 
         Returns:
-            `cases`, the rows of the metrics; `training`, what the trainer wrote; `seconds` of each step.
+            `cases`, the rows of the metrics; `training`, what the trainer wrote; `seconds` of each program.
 
         Raises:
             FileNotFoundError: the programs are not there.
@@ -77,13 +76,21 @@ class Peer:
         """
         if not (programs / "nnUNetv2_train").is_file():
             raise FileNotFoundError(f"nnunet '{programs}': expected nnU-Net's programs (make env-nnunet), got none")
-        record, predictions = self.folder / configuration / RECORD, self.folder / configuration / "predictions"
+        raw, record = self.folder / RAW / DATASET, self.folder / configuration / RECORD
+        masks = record.with_name("predictions")
         if not record.is_file():
-            seconds = self._prepare(programs) | self._train(programs, configuration, device, workers)
+            seconds = self._prepare(programs)
+            shutil.rmtree(masks, ignore_errors=True)
+            data, own = ("-d", DATASET_ID, "-c", configuration), ("-tr", TRAINER, "-device", device)
+            seconds["preprocess"] = self._run(programs / "nnUNetv2_preprocess", *data, "-np", 1)
+            train = programs / "nnUNetv2_train", DATASET_ID, configuration, 0
+            seconds["train"] = self._run(*train, *own, workers=workers)
+            places = ("-i", raw / "imagesTs", "-o", masks, "-npp", 1, "-nps", 1, "--disable_progress_bar")
+            seconds["predict"] = self._run(programs / "nnUNetv2_predict", *data, "-f", 0, *own, *places)
             weights = self.folder / RESULTS / DATASET / f"{TRAINER}__nnUNetPlans__{configuration}" / "fold_0"
             training = json.loads((weights / "training.json").read_text(encoding="utf-8"))
             write_json(record, {"training": training, "seconds": seconds})
-        cases = score(predictions, self.folder / RAW / DATASET / "labelsTs", self.min_lesion_ml)
+        cases = score(masks, raw / "labelsTs", self.min_lesion_ml)
         return {"cases": cases, **json.loads(record.read_text(encoding="utf-8"))}
 
     def _prepare(self, programs: Path) -> dict[str, float]:
@@ -92,29 +99,15 @@ class Peer:
         if not marker.is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
             given = (self.folder, self.datalist, self.dataset_dir, self.channels)
-            seconds = {"convert": timed(lambda: write_dataset(*given, epochs=self.epochs, seed=self.seed))}
-            seconds["fingerprint"] = self._run(programs / "python", FINGERPRINT, DATASET_ID)
+            write_dataset(*given, epochs=self.epochs, seed=self.seed)
+            seconds = {"fingerprint": self._run(programs / "python", FINGERPRINT, DATASET_ID)}
             seconds["plan"] = self._run(programs / "nnUNetv2_plan_experiment", "-d", DATASET_ID)
             write_json(marker, seconds)
         return json.loads(marker.read_text(encoding="utf-8"))
 
-    def _train(self, programs: Path, configuration: str, device: str, workers: int) -> dict[str, float]:
-        """Preprocess, train and predict."""
-        images, masks = self.folder / RAW / DATASET / "imagesTs", self.folder / configuration / "predictions"
-        shutil.rmtree(masks, ignore_errors=True)
-        data, own = ("-d", DATASET_ID, "-c", configuration), ("-tr", TRAINER, "-device", device)
-        one = ("-npp", 1, "-nps", 1, "--disable_progress_bar")
-        train = (DATASET_ID, configuration, 0, *own)
-        return {
-            "preprocess": self._run(programs / "nnUNetv2_preprocess", *data, "-np", 1),
-            "train": self._run(programs / "nnUNetv2_train", *train, workers=workers),
-            "predict": self._run(programs / "nnUNetv2_predict", *data, "-f", 0, *own, "-i", images, "-o", masks, *one),
-        }
-
     def _run(self, program: Path, *arguments: Any, workers: int = 1) -> float:
         """Run a program, with its log in `<folder>/<program>.log`; returns its seconds."""
         log = self.folder / f"{program.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
             **{f"nnUNet_{name}": str(self.folder / name) for name in (RAW, PREPROCESSED, RESULTS)},
@@ -123,24 +116,13 @@ class Peer:
             "nnUNet_def_n_proc": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
         }
-        command = [str(program.absolute()), *map(str, arguments)]
-
-        def call() -> None:
-            with log.open("a", encoding="utf-8") as stream:
-                found = subprocess.run(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False)
-            if found.returncode:
-                last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-                message = f"{program.name}: exit status {found.returncode}; {log} ends with"
-                raise ChildProcessError("\n".join([message, *last]))
-
-        return timed(call)
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Seconds of a call by the clock."""
-    start_s = time.monotonic()
-    call()
-    return round(time.monotonic() - start_s, 1)
+        command, start_s = [str(program.absolute()), *map(str, arguments)], time.monotonic()
+        with log.open("a", encoding="utf-8") as stream:
+            status = subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False).returncode
+        if status:
+            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+            raise ChildProcessError("\n".join([f"{program.name}: exit status {status}; {log} ends with", *last]))
+        return round(time.monotonic() - start_s, 1)
 
 
 def score(predictions: Path, labels: Path, min_lesion_ml: float) -> list[dict[str, Any]]:

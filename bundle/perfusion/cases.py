@@ -17,7 +17,7 @@ from scripts.perfusion.curve_features import curve_features
 from scripts.perfusion.masked_grid import Spacing
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
 from scripts.phantom.parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
-from scripts.report.perfusion_panel import MAPS as WINDOWS
+from scripts.report.scales import MAPS as SCALES
 
 from ..plots import plot_maps
 from .movement import moved
@@ -200,8 +200,8 @@ def draw_truth(seed: int, noise_hu: float, out: Path) -> None:
     found, truth = perfusion_maps(series, dt_s, spacing_mm), case.truth
     index = int((truth["brain"] & (truth["tmax"] > DELAY_S)).sum(axis=(0, 1)).argmax())
     pairs = [
-        (title, unit, top, truth[name], getattr(found, name).numpy())
-        for name, title, unit, top in WINDOWS
-        if name in MAPS
+        (scale.title, scale.unit, scale.limits[1], truth[scale.name], getattr(found, scale.name).numpy())
+        for scale in SCALES
+        if scale.name in MAPS
     ]
     plot_maps(pairs, index, truth["brain"], true_tissue(case), out)

@@ -23,9 +23,9 @@ def run(
     matrix: Annotated[int, typer.Option(help="pixels along a side of a slice.")] = 256,
     debug: Debug = False,
 ) -> int:
-    """Make one synthetic case, segment it with the weights that ship, and draw it next to the truth."""
+    """Make one synthetic case, segment it with the weights that ship, compute its maps, draw it with the truth."""
     from ..phantom import ensure_cohort
 
     data = out / f"data_seed{seed}"
     ensure_cohort(data, (0, 0, 1), seed, workers=1, matrix=matrix)
-    return segment([data], out, {}, overwrite=True)
+    return segment([data], out, {}, maps=True, overwrite=True)

@@ -205,11 +205,14 @@ def _maps(
     if loaded["frame_times"] is None:
         raise ValueError(f"--dt-s: expected the time between frames in s, as the header of '{options.series}' has none")
     times_s = loaded["frame_times"].value
+    slice_times_s = loaded["frame_times"].slice_times_s(stored.shape[3])
+    if slice_times_s is not None:
+        slice_times_s = torch.from_numpy(frame.slices_to_canonical(slice_times_s).copy())
     aif = None if options.aif is None else _canonical_source(arterial_source(options.aif, grid), grid, frame)
     brain = None if options.brain is None else _canonical(mask_on_grid(options.brain, "brain", grid), frame)
     series = torch.from_numpy(frame.to_canonical_in_place(stored)).permute(3, 0, 1, 2)
     try:
-        warnings = [*loaded.get("warnings", []), *check_series(series, times_s, spacing_mm)]
+        warnings = [*loaded.get("warnings", []), *check_series(series, times_s, spacing_mm, None, slice_times_s)]
         refuse_unusable(warnings)
         maps = perfusion_maps(
             series,
@@ -220,6 +223,7 @@ def _maps(
             motion_correction=options.motion_correction,
             method=options.method,
             smoothing_mm=options.smoothing_mm,
+            slice_times_s=slice_times_s,
         )
         warnings += check_maps(series, maps, spacing_mm)
         refuse_unusable(warnings)
@@ -274,6 +278,7 @@ def _write(
             "case": case,
             "series": origin(options.series),
             "orientation": options.orientation,
+            "settings": _settings(options),
             "frame_times": found.frame_times.as_json(),
             "dt_s": maps.dt_s,
             "frames_before_contrast": maps.n_baseline,
@@ -286,6 +291,13 @@ def _write(
             ],
         }
         write_json(folder / _SUMMARY, summary)
+
+
+def _settings(options: MapsRequest) -> dict[str, Any]:
+    """How the maps were computed and read."""
+    keys = ("method", "smoothing_mm", "motion_correction", "core_rcbf", "delay_s")
+    given = {key: "found" if getattr(options, key) is None else "given" for key in ("aif", "brain")}
+    return {key: getattr(options, key) for key in keys} | given
 
 
 def _arterial_summary(maps: PerfusionVolumes, frame: CanonicalFrame) -> dict[str, Any]:

@@ -120,19 +120,22 @@ class Segmentation:
         name, row = case["case"], writer.row(case["case"])
         folder = self.out / name
         lines = [f"{name}: warning: {row['warnings']}"] if row["warnings"] else []
-        shown = dict(case)
-        if self.maps:
-            if not (complete and is_complete(folder)):
-                lines += self._write_maps(case, folder)
-            shown |= {key: folder / f"{name}_{key}.nii.gz" for key in ("cbf", "tmax")}
+        if self.maps and not (complete and is_complete(folder)):
+            lines += self._write_maps(case, folder)
         picture = folder / f"{name}_panel.png"
         volumes = {"predicted lesion": row["lesion_volume_ml"]}
         if not (complete and picture.is_file()):
-            volumes = draw_case(shown, self.out, picture)
+            volumes = draw_case(case, self.out, picture, self._maps_to_draw(case, folder))
         self.complete.add(name)
         tqdm.write(f"{name}: {'complete already: ' * complete}{describe(volumes)}; {folder}")
         for line in lines:
             tqdm.write(line)
+
+    def _maps_to_draw(self, case: Case, folder: Path) -> dict[str, Path]:
+        """CBF and Tmax as the network had them: those of the case if it took these, else those that were written."""
+        files = {key: folder / f"{case['case']}_{key}.nii.gz" for key in ("cbf", "tmax")} if self.maps else {}
+        taken = ("cbf", "tmax") if self.options.get("use_given_maps") else ()
+        return files | {key: Path(case[key]) for key in taken if key in case}
 
     def _write_maps(self, case: Case, folder: Path) -> list[str]:
         given = {key: self.options[key] for key in ("dt_s", "times") if key in self.options}

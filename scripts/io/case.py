@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from .errors import CaseError, DatasetError
@@ -88,18 +89,23 @@ def load_case(case: Mapping[str, Any], times: Stated | None = None) -> dict[str,
         FileNotFoundError: a named file is not there.
         CaseError: a file cannot be read; the series is not 4D, has fewer than MIN_FRAMES frames or is constant; a
             volume is not 3D or not on the series' grid; a header is refused (`scripts.io.gate.HEADER_CHECKS`); values
-            are not finite; the label is not 0 and 1; the frame times do not fit.
+            are not finite; the label is not 0 and 1; the frame times, or those of the slices, do not fit.
     """
     for problem in _header_problems(case):
         raise problem
     name, orientation = case_name(case), case.get("orientation")
     series = read_nifti(case[SERIES_KEY], case=name, key=SERIES_KEY)
     array = series.array.reshape(_canonical_shape(series.array.shape, 4))
-    frame_times, of_times = find_frame_times(case, series.header, array.shape[3], name=name, option=times)
+    frame_times, of_times = find_frame_times(
+        case, series.header, array.shape[3], name=name, option=times, n_slices=array.shape[2]
+    )
+    affine = oriented_affine(series.header, orientation)
+    if frame_times is not None and frame_times.slice_offsets_s is not None:
+        _check_slice_axis(name, case[SERIES_KEY], affine)
     loaded: dict[str, Any] = {
         "case": name,
         SERIES_KEY: array,
-        "affine": oriented_affine(series.header, orientation),
+        "affine": affine,
         "frame_times": frame_times,
         "warnings": [*header_findings(series.header, orientation), *of_times],
     }
@@ -204,6 +210,15 @@ def grid_shift_mm(first: NDArray, second: NDArray, shape: tuple[int, ...]) -> fl
     """
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape[:3]], [1], indexing="ij")).reshape(4, -1)
     return float(np.linalg.norm(((first - second) @ corners)[:3], axis=0).max())
+
+
+def _check_slice_axis(case: str, path: str | PathLike[str], affine: NDArray[np.float64]) -> None:
+    """Refuse times of slices where the third voxel axis, along which a sidecar lists them, does not count slices."""
+    codes = "".join(aff2axcodes(affine))
+    if codes[2] not in "SI":
+        expected = "the third voxel axis to point to S or I, as the sidecar has times for each place along it"
+        got = f"{codes}; store the slices along that axis, or remove these times"
+        raise CaseError.of(case, SERIES_KEY, path, expected, got)
 
 
 def _check_series_values(case: str, path: str | PathLike[str], array: NDArray[np.float32]) -> None:

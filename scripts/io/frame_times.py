@@ -2,6 +2,9 @@
 
 The first of these that states anything is used. An interval in a header is often the mean of uneven times (`dcm2niix`
 writes it for protocols with a late phase), so it comes last, and a difference from what is used is warned of.
+
+By how much slices are earlier or later than their frame comes from a sidecar, see `scripts.io.slice_times`, and is
+added to the frame times, whoever states those.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from .errors import CaseError
 from .gate import FRAME_INTERVAL, Check, QualityWarning
 from .nifti import frame_interval_s
 from .paths import is_file
+from .slice_times import SLICE_TIMES_KEY, check_means, frame_means, slice_offsets, slice_times
 
 TIMES_KEY = "times"
 INTERVAL_KEY = "dt_s"
@@ -67,6 +71,9 @@ class FrameTimes(NamedTuple):
     """The usual (median) time between frames, s."""
     times_s: tuple[float, ...] | None = None
     """Time of every frame after the first one, s; None where frames are ``dt_s`` apart."""
+    slice_offsets_s: tuple[tuple[float, ...], ...] | None = None
+    """How much later than the frame each slice was taken, s: for each place along the third voxel axis of the file one
+    number, or one per frame. The mean over the slices is 0. None where all slices were taken at once."""
 
     @property
     def value(self) -> float | list[float]:
@@ -74,13 +81,29 @@ class FrameTimes(NamedTuple):
         return self.dt_s if self.times_s is None else list(self.times_s)
 
     def as_json(self) -> dict[str, Any]:
-        """What results record: the source, the usual interval and, where they are uneven, all times, s."""
-        times = {} if self.times_s is None else {"times_s": list(self.times_s)}
-        return {"source": self.source, "dt_s": round(self.dt_s, 6), **times}
+        """What results record, s: source, usual interval, uneven times, and what slices differ by, as in the file."""
+        record: dict[str, Any] = {"source": self.source, "dt_s": round(self.dt_s, 6)}
+        if self.times_s is not None:
+            record["times_s"] = list(self.times_s)
+        if self.slice_offsets_s is not None:
+            record["slice_offsets_s"] = [row[0] if len(row) == 1 else list(row) for row in self.slice_offsets_s]
+        return record
+
+    def slice_times_s(self, n_frames: int) -> NDArray[np.float64] | None:
+        """Times (D, T) of the slices of every frame, s after the first frame; None where all slices share them."""
+        if self.slice_offsets_s is None:
+            return None
+        return slice_times(_after_first(self, n_frames), np.array(self.slice_offsets_s))
 
 
 def find_frame_times(
-    case: Mapping[str, Any], header: nib.Nifti1Header, n_frames: int, *, name: str, option: Stated | None = None
+    case: Mapping[str, Any],
+    header: nib.Nifti1Header,
+    n_frames: int,
+    *,
+    name: str,
+    option: Stated | None = None,
+    n_slices: int | None = None,
 ) -> tuple[FrameTimes | None, list[QualityWarning]]:
     """Find the frame times of a case: those of the option, or else of the case, of its sidecar, of its header.
 
@@ -90,16 +113,19 @@ def find_frame_times(
         n_frames: how many frames it has.
         name: name of the case, for the messages.
         option: what the user states for every case; None for nothing.
+        n_slices: how many places the third voxel axis has; None leaves times of slices out.
 
     Returns:
         The times, None where nothing states them, and what is warned of by `TIME_CHECKS`.
 
     Raises:
-        CaseError: what comes first is not one finite, rising time per frame, in s.
+        CaseError: what comes first is not one finite, rising time per frame, in s, or the times of slices are not.
         FileNotFoundError: the file that it names is not there.
     """
     found: list[FrameTimes] = []
+    first: Stated | None = None
     for source, key, stated in _sources(case, header, option):
+        first = stated if first is None else first
         try:
             found.append(_frame_times(source, key, stated, n_frames, name, case["image"]))
         except (CaseError, FileNotFoundError):
@@ -108,7 +134,11 @@ def find_frame_times(
     if not found:
         return None, []
     used, *others = found
-    return used, [*_conflicts(used, others, n_frames), *_perhaps_a_mean(used, n_frames)]
+    warnings = [*_conflicts(used, others, n_frames), *_perhaps_a_mean(used, n_frames)]
+    if n_slices is None:
+        return used, warnings
+    files = [first] if isinstance(first, (str, os.PathLike)) else []
+    return _with_slices(used, [*files, sidecar_path(case["image"])], n_slices, n_frames, name), warnings
 
 
 def check_stated_times(case: Mapping[str, Any], n_frames: int, *, name: str) -> None:
@@ -128,7 +158,7 @@ def read_times(path: str | os.PathLike[str]) -> list[float]:
 
     Args:
         path: a text file with one time per line (commas and white space separate, too), a JSON list, or a BIDS sidecar
-            with one of `SIDECAR_KEYS`.
+            with one of `SIDECAR_KEYS`, or with the times of the slices, whose means are taken.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -136,10 +166,14 @@ def read_times(path: str | os.PathLike[str]) -> list[float]:
     """
     content = _content(Path(path))
     if isinstance(content, dict):
-        keys = [key for key in SIDECAR_KEYS if key in content]
+        keys = [key for key in SIDECAR_KEYS if content.get(key) is not None]
         if not keys:
+            if content.get(SLICE_TIMES_KEY) is not None:
+                return frame_means(content)
             raise ValueError(f"a sidecar without {' and '.join(SIDECAR_KEYS)}")
-        content = content[keys[0]]
+        numbers = _numbers(content[keys[0]])
+        check_means(content, np.array(numbers))
+        return numbers
     return _numbers(content)
 
 
@@ -172,7 +206,27 @@ def _is_timed(sidecar: Path) -> bool:
         content = _content(sidecar)
     except (ValueError, OSError):
         return True
-    return isinstance(content, dict) and any(content.get(key) is not None for key in SIDECAR_KEYS)
+    return isinstance(content, dict) and any(content.get(key) is not None for key in (*SIDECAR_KEYS, SLICE_TIMES_KEY))
+
+
+def _with_slices(
+    used: FrameTimes, files: Sequence[str | os.PathLike[str]], n_slices: int, n_frames: int, name: str
+) -> FrameTimes:
+    """Frame times with what the first of these files that tells of slices states about them."""
+    for file in files:
+        try:
+            content = _content(Path(file)) if is_file(file) else None
+        except (ValueError, OSError):  # the frame times come from elsewhere
+            continue
+        try:
+            times_s = _after_first(used, n_frames)
+            offsets = slice_offsets(content, times_s, n_slices) if isinstance(content, dict) else None
+        except ValueError as error:
+            expected = f"the times of {n_slices} slices in {n_frames} frames in s"
+            raise CaseError.of(name, TIMES_KEY, file, expected, f"{error}; correct or remove that file") from error
+        if offsets is not None:
+            return used._replace(slice_offsets_s=tuple(tuple(row) for row in offsets.round(6).tolist()))
+    return used
 
 
 def _frame_times(

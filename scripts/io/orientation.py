@@ -40,6 +40,16 @@ class CanonicalFrame:
                 frame[...] = frame[turned].copy()
         return series.transpose([*np.argsort(self._to_ras[:, 0]), *range(3, series.ndim)])
 
+    def slices_to_canonical(self, values: NDArray) -> NDArray:
+        """View of values (D, ...) of the places along the third stored axis, in the order of the canonical slices.
+
+        Raises:
+            ValueError: that axis does not run through the slices of RAS.
+        """
+        if self._to_ras[2, 0] != 2:
+            raise ValueError(f"the third axis must run along S or I, got the orientation {self._to_ras.tolist()}")
+        return values[::-1] if self._to_ras[2, 1] < 0 else values
+
     def to_stored(self, array: NDArray) -> NDArray:
         """View of an array (H, W, D, ...) in RAS as it was stored."""
         return apply_orientation(array, self._back)

@@ -14,6 +14,7 @@ from .curve_features import CurveFeatures, curve_features
 from .enhancement import Times, frame_times, subtract_baseline
 from .frames import mean_over_time
 from .masked_grid import MaskedGrid, Spacing
+from .spline import spline_through
 from .venous_output import LARGEST_VESSEL_HU, find_venous_output
 
 AifSource = Tensor | tuple[int, int, int]
@@ -28,6 +29,7 @@ _HIGH = 0.5  # of the highest peaks
 _SMALLEST_CORRELATION = 0.9  # with the best candidate's curve
 _LARGEST_SCALE = 15.0
 _FIRST_CURVES = 5  # that set the earliest arrival, as a single one may be noise
+_SAME_TIMES_S = 0.5  # of slices; the mean of curves so far apart loses 1 % of the peak of a bolus with a width of 4 s
 _TYPICAL_SHARE = 0.25  # of the best height and smoothness
 _VESSEL_SHARE, _VESSEL_EXCESS = 0.07, 0.02  # of the artery's enhancement: at all, and above the surroundings
 _VESSEL_SMOOTHING_MM, _VESSEL_SURROUNDINGS_MM = 1.0, 3.5
@@ -50,6 +52,9 @@ class ArterialInput(NamedTuple):
     """Factor by which the arterial curve was raised to the venous area; 1 where no vein was found."""
     scale_sd: float = math.nan
     """Standard deviation of the factor by the spread of the venous areas; NaN, which is unknown, without a vein."""
+    sampled: tuple[Tensor, Tensor] | None = None
+    """Where slices have times of their own: enhancement (T,) in HU as `aif_hu`, and the times (T,) in s at which the
+    slices of its voxels were sampled; `aif_hu` is then the spline through it at the times of the frames."""
 
 
 def find_arterial_input(
@@ -59,6 +64,7 @@ def find_arterial_input(
     times_s: Times,
     spacing_mm: Spacing,
     allowed: Tensor | None = None,
+    slice_times_s: Tensor | None = None,
 ) -> ArterialInput:
     """Choose arterial and venous voxels by their curves.
 
@@ -75,6 +81,8 @@ def find_arterial_input(
         times_s: the time of every frame in s, or the time between frames.
         spacing_mm: voxel size along H, W and D.
         allowed: boolean (H, W, D), where an artery may be; `away_from_bone` if None.
+        slice_times_s: (D, T) times of the slices in s, where they have their own. The voxels of the artery then lie in
+            slices whose times differ by 0.5 s at most from those of the best voxel, and the curve is at their means.
 
     Raises:
         ValueError: the brain is empty, or nothing in it enhances like an artery.
@@ -86,13 +94,16 @@ def find_arterial_input(
     allowed = away_from_bone(series, spacing_mm) if allowed is None else allowed
     rise = torch.where(allowed & torch.isfinite(rise) & (rise <= LARGEST_VESSEL_HU), rise, 0.0)
     grid, curves = _candidates(series, rise, brain, n_baseline)
-    features = curve_features(curves, times)
+    features = curve_features(curves, times) if slice_times_s is None else _at_own_times(grid, curves, slice_times_s)
     score = arterial_score(features)
     best = int(score.argmax())
     if not float(score[best]) > 0:
         raise ValueError("series must show contrast in an artery, got no voxel of the brain that enhances like one")
     alike = correlation(curves, curves[:, best : best + 1]) >= _SMALLEST_CORRELATION
     alike &= (features.arrival_s - features.arrival_s[best]).abs() <= _ARRIVAL_TOLERANCE_S
+    if slice_times_s is not None:
+        own_s = slice_times_s[_slices_of(grid)]
+        alike &= (own_s - own_s[best]).abs().amax(dim=1) <= _SAME_TIMES_S
     chosen = torch.where(alike, score, 0.0).topk(min(_AIF_VOXELS, len(score))).indices
     chosen = chosen[alike[chosen]]
     aif_hu = curves[:, chosen].mean(dim=1).clamp_min(0)
@@ -104,12 +115,16 @@ def find_arterial_input(
         )
     flags = torch.zeros_like(score)
     flags[chosen] = 1
+    mask = grid.volume(flags) > 0
+    sampled = None if slice_times_s is None else (aif_hu, _times_of(mask, slice_times_s))
+    aif_hu = aif_hu if sampled is None else arterial_at(times, *sampled)
     interior = head_interior(series, brain, spacing_mm)
     vein = find_venous_output(series, brain, interior, aif_hu, n_baseline, times, spacing_mm)
     ratio = float(torch.trapezoid(vein.vof_hu, times) / torch.trapezoid(aif_hu, times).clamp_min(1e-6))
     scale = min(max(ratio, 1.0), _LARGEST_SCALE)
+    sampled = None if sampled is None else (sampled[0] * scale, sampled[1])
     return ArterialInput(
-        aif_hu * scale, grid.volume(flags) > 0, vein.vof_hu, vein.mask, scale, scale_sd=ratio * vein.spread
+        aif_hu * scale, mask, vein.vof_hu, vein.mask, scale, scale_sd=ratio * vein.spread, sampled=sampled
     )
 
 
@@ -140,13 +155,17 @@ def arterial_score(features: CurveFeatures) -> Tensor:
     return good * torch.exp(-0.5 * late**2) * torch.exp(-wide)
 
 
-def given_arterial_input(series: Tensor, source: AifSource, n_baseline: int) -> ArterialInput:
+def given_arterial_input(
+    series: Tensor, source: AifSource, n_baseline: int, slice_times_s: Tensor | None = None
+) -> ArterialInput:
     """Take the arterial input function from the user.
 
     Args:
         series: (T, H, W, D) in HU.
         source: the enhancement curve (T,) in HU, a mask (H, W, D) of arterial voxels, or the indices of one voxel.
         n_baseline: frames before contrast arrives.
+        slice_times_s: (D, T) times of the slices in s, where they have their own: the curve of voxels is at the means
+            of theirs, one that is given at the means of all slices.
 
     Raises:
         ValueError: the source fits neither, lies outside the image, or has no contrast in it.
@@ -162,7 +181,11 @@ def given_arterial_input(series: Tensor, source: AifSource, n_baseline: int) -> 
         curve = curves.mean(dim=1)
     if not (torch.isfinite(curve).all() and float(curve.sum()) > 0):
         raise ValueError("aif must have finite values and a positive area, got a curve without contrast")
-    return ArterialInput(curve.clamp_min(0), mask, nothing, nowhere, 1.0)
+    curve = curve.clamp_min(0)
+    if slice_times_s is None or not mask.any():
+        return ArterialInput(curve, mask, nothing, nowhere, 1.0)
+    sampled = curve, _times_of(mask, slice_times_s)
+    return ArterialInput(arterial_at(slice_times_s.mean(dim=0), *sampled), mask, nothing, nowhere, 1.0, sampled=sampled)
 
 
 def vessel_mask(
@@ -200,6 +223,13 @@ def vessel_mask(
     return large | (grid.volume(rise - surroundings) > _VESSEL_EXCESS)
 
 
+def arterial_at(times_s: Tensor, curve_hu: Tensor, curve_times_s: Tensor) -> Tensor:
+    """An arterial curve (T,) at other times, by the spline that estimates use."""
+    values = curve_hu.double()
+    found = spline_through(curve_times_s.double(), values, torch.ones_like(values), times_s.double())
+    return found.clamp_min(0).to(curve_hu.dtype)
+
+
 def given_voxels(series: Tensor, source: AifSource) -> Tensor:
     """The voxels (H, W, D) of a series that the user names by a mask or by the indices of one of them.
 
@@ -227,6 +257,30 @@ def _lasting_rise(series: Tensor, n_baseline: int) -> Tensor:
     for frame, following in zip(series[1:-1], series[2:], strict=True):
         highest = torch.maximum(highest, torch.minimum(frame, following).float())
     return highest - mean_over_time(series[:n_baseline])
+
+
+def _slices_of(grid: MaskedGrid) -> Tensor:
+    """The slice (N,) of each voxel of a grid."""
+    return grid.curves(torch.arange(grid.mask.shape[2], device=grid.mask.device).expand(1, *grid.mask.shape))[0].long()
+
+
+def _at_own_times(grid: MaskedGrid, curves: Tensor, slice_times_s: Tensor) -> CurveFeatures:
+    """Features (N,) of curves (T, N), each by the times of its slice (D, T)."""
+    slices = _slices_of(grid)
+    features = curves.new_empty(len(CurveFeatures._fields), curves.shape[1])
+    for index in slices.unique().tolist():
+        part, times_s = slices == index, slice_times_s[index]
+        found = curve_features(curves[:, part], times_s)
+        start_s = float(times_s[0])  # which features count from
+        found = found._replace(peak_s=found.peak_s + start_s, arrival_s=found.arrival_s + start_s)
+        features[:, part] = torch.stack(list(found))
+    return CurveFeatures(*features)
+
+
+def _times_of(mask: Tensor, slice_times_s: Tensor) -> Tensor:
+    """Mean (T,) of the times of slices (D, T) over the voxels of a mask (H, W, D)."""
+    count = mask.sum(dim=(0, 1)).to(slice_times_s)
+    return count @ slice_times_s / count.sum()
 
 
 def _candidates(series: Tensor, rise: Tensor, region: Tensor, n_baseline: int) -> tuple[MaskedGrid, Tensor]:

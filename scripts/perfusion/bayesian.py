@@ -20,7 +20,7 @@ of undispersed tissue with a transit time of 9 s is up to 3.1 times too high.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -76,7 +76,8 @@ class BayesianEstimator:
 
     Args:
         aif_hu: arterial enhancement (T,); a spline between its frames.
-        times_s: time of each frame (T,), rising; intervals may differ.
+        times_s: time of each frame (T,) of the curves, rising; intervals may differ.
+        aif_times_s: (T,) times of the arterial enhancement, if it was sampled at others, on the same clock.
         frame_weights: (T,) weight of each frame; 0 leaves a frame out, of the curves and of the arterial curve. None
             gives all frames the same weight.
         density_g_ml: rho, density of brain tissue.
@@ -99,6 +100,7 @@ class BayesianEstimator:
         aif_hu: Tensor,
         times_s: Tensor,
         *,
+        aif_times_s: Tensor | None = None,
         frame_weights: Tensor | None = None,
         density_g_ml: float = 1.04,
         hematocrit_factor: float = 0.733,
@@ -108,6 +110,8 @@ class BayesianEstimator:
                 f"times_s must have one value per frame of aif_hu (at least 4), got {tuple(times_s.shape)} "
                 f"and {tuple(aif_hu.shape)}"
             )
+        if aif_times_s is not None and aif_times_s.shape != aif_hu.shape:
+            raise ValueError(f"aif_times_s must have shape {tuple(aif_hu.shape)}, got {tuple(aif_times_s.shape)}")
         if frame_weights is not None and frame_weights.shape != aif_hu.shape:
             raise ValueError(f"frame_weights must have shape {tuple(aif_hu.shape)}, got {tuple(frame_weights.shape)}")
         for name, number in (("density_g_ml", density_g_ml), ("hematocrit_factor", hematocrit_factor)):
@@ -117,7 +121,8 @@ class BayesianEstimator:
         weights = torch.ones_like(aif) if frame_weights is None else frame_weights.to(aif)
         # Weighted inner product of two curves after the offset of one is taken off.
         self._metric = torch.diag(weights) - torch.outer(weights, weights) / weights.sum()
-        self._models = _Models(aif, times, weights, self._metric, density_g_ml / hematocrit_factor / 6000)
+        sampled = times if aif_times_s is None else aif_times_s.to(aif)
+        self._models = _Models(aif, sampled, times, weights, self._metric, density_g_ml / hematocrit_factor / 6000)
 
     def __call__(self, curves: Tensor, noise_hu: Tensor | float) -> Posterior:
         """Estimate from curves.
@@ -146,13 +151,7 @@ class BayesianEstimator:
         together do. Their mean posterior becomes the prior, a few times over (empirical Bayes by
         expectation-maximization; Dempster et al., J R Stat Soc B 1977;39:1-38).
         """
-        step = max(1, coefficients.shape[1] // _SAMPLE)
-        noise = torch.as_tensor(noise_hu, device=coefficients.device, dtype=torch.float32)
-        noise = noise.expand(coefficients.shape[1])[::step]
-        sample = coefficients[:, ::step]
-        for _ in range(_ROUNDS):
-            shares = [shape_shares for *_, shape_shares in self._parts(*_on_axes(sample, basis), noise)]
-            self._models.prefer(torch.cat(shares).mean(dim=0).clamp_min(_RAREST))
+        fit_shapes([(self, coefficients, basis, noise_hu)])
 
     def _estimate(self, data: Tensor, axes: Tensor, noise_hu: Tensor | float) -> Posterior:
         """Posterior of the curves ``axes @ data`` (T, N)."""
@@ -183,6 +182,27 @@ class BayesianEstimator:
             yield part, torch.lerp(broad, narrow, trust), sd, shapes
 
 
+def fit_shapes(
+    examination: Sequence[tuple[BayesianEstimator, Tensor, tuple[Tensor, Tensor], Tensor | float]],
+) -> None:
+    """Let estimators of one examination share the probabilities of the shapes that all its curves show.
+
+    Args:
+        examination: estimators with the arguments of `BayesianEstimator.fit_shapes`.
+    """
+    step = max(1, sum(coefficients.shape[1] for _, coefficients, *_ in examination) // _SAMPLE)
+    samples = []
+    for estimator, coefficients, basis, noise_hu in examination:
+        noise = torch.as_tensor(noise_hu, device=coefficients.device, dtype=torch.float32)
+        noise = noise.expand(coefficients.shape[1])[::step]
+        samples.append((estimator, *_on_axes(coefficients[:, ::step], basis), noise))
+    for _ in range(_ROUNDS):
+        shares = [shape_shares for estimator, *sample in samples for *_, shape_shares in estimator._parts(*sample)]
+        preferred = torch.cat(shares).mean(dim=0).clamp_min(_RAREST)
+        for estimator, *_ in samples:
+            estimator._models.prefer(preferred)
+
+
 def _on_axes(coefficients: Tensor, basis: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Coefficients (1 + K, N) on the axes (T, 1 + K), of which the first is the mean curve."""
     common, vectors = basis
@@ -207,14 +227,16 @@ class _Models:
         moments: (C, 6) log flow, log volume and delay of a curve of unit length less `center`, and their squares.
     """
 
-    def __init__(self, aif: Tensor, times: Tensor, weights: Tensor, metric: Tensor, scale: float) -> None:
+    def __init__(
+        self, aif: Tensor, aif_times: Tensor, times: Tensor, weights: Tensor, metric: Tensor, scale: float
+    ) -> None:
         delays_s = torch.arange(
             _DELAYS_S[0], _DELAYS_S[1] + _DELAY_STEP_S / 2, _DELAY_STEP_S, device=aif.device, dtype=aif.dtype
         )
         transits = torch.linspace(
             _LOG_TRANSITS[0], _LOG_TRANSITS[1], _N_TRANSITS, device=aif.device, dtype=torch.float64
         )
-        curves = scale * _tissue(aif, times, weights, delays_s, transits.exp())
+        curves = scale * _tissue(aif, aif_times, times, weights, delays_s, transits.exp())
         self.shape = curves.shape[:3]
         length = (curves * (curves @ metric)).sum(dim=-1).clamp_min(1e-24).sqrt()
         curves, log_length = curves / length[..., None], length.log()
@@ -233,7 +255,7 @@ class _Models:
         some = (slice(None), slice(None, None, _COARSE[0]), slice(None, None, _COARSE[1]))
         self.coarse = fine[some][..., 0, :].flatten(0, 2).float()
         # A delay that leaves the upslope of the bolus after the last frame cannot be told from no flow.
-        latest = times[-1] - times.take(aif.argmax())
+        latest = times[-1] - aif_times.take(aif.argmax())
         self.prior = torch.where(delay > latest, -1e4, _log_prior(transit).expand(self.shape))[some].flatten().float()
         self.log_shapes = self.prior.new_zeros(self.shape[0])
         moments = torch.stack([-log_length, transit - log_length - math.log(60), delay], dim=-1)[some].flatten(0, 2)
@@ -321,14 +343,16 @@ def _log_prior(log_transit: Tensor) -> Tensor:
     return -0.5 * (away / torch.where(away < 0, _SHORTER_SD, _LONGER_SD)).square()
 
 
-def _tissue(aif: Tensor, times: Tensor, weights: Tensor, delays_s: Tensor, transits_s: Tensor) -> Tensor:
+def _tissue(
+    aif: Tensor, aif_times: Tensor, times: Tensor, weights: Tensor, delays_s: Tensor, transits_s: Tensor
+) -> Tensor:
     """Arterial curve convolved with each residue function, (S, D, T, frames), in HU s."""
     n_lags, n_delays = round(_LONGEST_RESIDUE_S / _DELAY_STEP_S), len(delays_s)
     edges = _DELAY_STEP_S * torch.arange(n_lags + 1, device=aif.device, dtype=aif.dtype)
     stays = torch.stack([integrated_residue(edges, transits_s[:, None], shape).diff() for shape in _TRANSIT_SHAPES])
     # Delays and lags share one grid: the arterial curve is evaluated once for each of their sums.
     before = delays_s[0] + _DELAY_STEP_S * (torch.arange(n_delays + n_lags - 1, device=aif.device) + 0.5)
-    arterial = spline_through(times, aif, weights, times[:, None] - before)
+    arterial = spline_through(aif_times, aif, weights, times[:, None] - before)
     return torch.einsum("tdl,srl->sdrt", arterial.unfold(1, n_lags, 1), stays)
 
 

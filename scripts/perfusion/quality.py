@@ -253,7 +253,11 @@ MAP_CHECKS = (
 
 
 def check_series(
-    series: Tensor, times_s: float | Sequence[float] | None, spacing_mm: Spacing, survey: Survey | None = None
+    series: Tensor,
+    times_s: float | Sequence[float] | None,
+    spacing_mm: Spacing,
+    survey: Survey | None = None,
+    slice_times_s: Tensor | None = None,
 ) -> list[QualityWarning]:
     """List what is wrong with a series, whatever is made of it.
 
@@ -262,6 +266,7 @@ def check_series(
         times_s: time between frames in s, or the time of every frame; None where it is not known.
         spacing_mm: voxel size along H, W and D.
         survey: of this series, if there is one already.
+        slice_times_s: (D, T) times of the slices, where they have their own.
 
     Returns:
         The findings by `SERIES_CHECKS`, those that make the examination unusable first.
@@ -272,7 +277,7 @@ def check_series(
         by_time = time_numbers(times_s, len(series))
         measured |= by_time
         if not fatal_text(findings(SERIES_CHECKS, by_time)):  # times that no scan has would overflow
-            measured["slab_step"] = slab_step_s(survey, frame_times(times_s, len(series)))
+            measured["slab_step"] = slab_step_s(survey, frame_times(times_s, len(series)), slice_times_s)
     found = findings(SERIES_CHECKS, measured)
     nothing_passes = any(finding.name == "tissue_enhancement" and finding.fatal for finding in found)
     return [f for f in found if not (nothing_passes and f.name in ("frame_order", "reversed_time"))]
@@ -343,7 +348,8 @@ def check_quality(series: Tensor, maps: PerfusionVolumes, spacing_mm: Spacing) -
     Returns:
         The findings, those that make the examination unusable first.
     """
-    found = check_series(series, maps.series_times_s.tolist(), spacing_mm) + check_maps(series, maps, spacing_mm)
+    found = check_series(series, maps.series_times_s.tolist(), spacing_mm, slice_times_s=maps.slice_times_s)
+    found += check_maps(series, maps, spacing_mm)
     return sorted(found, key=lambda finding: not finding.fatal)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from .brain import away_from_bone, brain_mask, check_series
 from .curve_features import smooth_in_time
 from .masked_grid import Spacing
+from .slice_timing import at_frame_times
 
 _PIXEL_MM = 2.0
 _FRAMES_AT_ONCE = 4
@@ -174,8 +175,10 @@ def time_numbers(times_s: float | Sequence[float], n_frames: int) -> dict[str, f
     }
 
 
-def slab_step_s(survey: Survey, times_s: Tensor) -> float:
+def slab_step_s(survey: Survey, times_s: Tensor, slice_times_s: Tensor | None = None) -> float:
     """By how much every other slice is late, s, beyond twice its standard error; 0 with fewer than 4 slices of brain.
+
+    What the times of the slices (D, T) say, if there are any, is no lateness.
 
     A slice's curve is its neighbours' mean, scaled and shifted: to first order a combination of that mean, its slope
     and a level, whose least-squares fit tells the shift.
@@ -183,7 +186,8 @@ def slab_step_s(survey: Survey, times_s: Tensor) -> float:
     slices = [index for index in range(survey.brain.shape[2]) if survey.brain[..., index].sum() > _FEWEST_VESSELS]
     if len(slices) < _FEWEST_SLICES or slices[-1] - slices[0] >= len(slices):
         return 0.0
-    curves = torch.stack([survey.frames[..., index][:, survey.brain[..., index]].mean(dim=1) for index in slices])
+    frames = survey.frames if slice_times_s is None else at_frame_times(survey.frames, slice_times_s)
+    curves = torch.stack([frames[..., index][:, survey.brain[..., index]].mean(dim=1) for index in slices])
     shifts = []
     for index in range(1, len(curves) - 1):
         beside = (curves[index - 1] + curves[index + 1]) / 2

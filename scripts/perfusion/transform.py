@@ -37,7 +37,8 @@ class PerfusionMapsd(MapTransform):
         keys: the key of the series, (T, H, W, D) in HU, slices last.
         map_keys: the maps that a case should have afterwards; none, and the series alone is checked.
         dt_s: time between frames in s, for every case; None takes ``data["times_s"]``, the time of every frame in s, or
-            else ``data["dt_s"]``, or else ``pixdim[4]`` of the series' header.
+            else ``data["dt_s"]``, or else ``pixdim[4]`` of the series' header; with None, ``data["slice_times_s"]`` is
+            when each slice (D, T) was taken, in s, if they have times of their own.
         smoothing_mm: see `perfusion_maps`.
         motion_correction: see `perfusion_maps`.
         method: see `perfusion_maps`.
@@ -81,7 +82,8 @@ class PerfusionMapsd(MapTransform):
                 case, str(key), file, "a time between frames", "none in the header: give dt_s or times, in s"
             )
         try:
-            maps, warnings = self._checked(_values(series), times_s, _spacing_mm(series), given)
+            of_slices = None if self.dt_s is not None else output.get("slice_times_s")
+            maps, warnings = self._checked(_values(series), times_s, of_slices, _spacing_mm(series), given)
         except ValueError as error:
             raise CaseError.of(case, str(key), file, "a CT-perfusion series of a brain", str(error)) from error
         for name in self.map_keys:
@@ -92,11 +94,16 @@ class PerfusionMapsd(MapTransform):
         return output
 
     def _checked(
-        self, series: Tensor, times_s: float | list[float] | None, spacing_mm: Spacing, given: Mapping[str, Tensor]
+        self,
+        series: Tensor,
+        times_s: float | list[float] | None,
+        slice_times_s: Tensor | None,
+        spacing_mm: Spacing,
+        given: Mapping[str, Tensor],
     ) -> tuple[PerfusionVolumes | None, list[QualityWarning]]:
         """The maps, where some are missing, and what is warned of in the series, the given and the computed maps."""
         survey = survey_series(series, spacing_mm)
-        found = check_series(series, times_s, spacing_mm, survey)
+        found = check_series(series, times_s, spacing_mm, survey, slice_times_s)
         if given:
             found += check_given_maps(given, survey)
         refuse_unusable(found)
@@ -109,6 +116,7 @@ class PerfusionMapsd(MapTransform):
             motion_correction=self.motion_correction,
             smoothing_mm=self.smoothing_mm,
             method=self.method,
+            slice_times_s=slice_times_s,
         )
         found += check_maps(series, maps, spacing_mm)
         refuse_unusable(found)

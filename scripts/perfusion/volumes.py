@@ -43,7 +43,7 @@ class PerfusionVolumes(NamedTuple):
     n_baseline: int
     """Frames before contrast arrives."""
     times_s: Tensor
-    """(T,) times of the frames that were used, s after the first frame of the series."""
+    """(T,) times of the frames that were used, s after the first frame of the series; means over the slices."""
     series_times_s: Tensor
     """(T',) times of all frames of the series."""
     dt_s: float
@@ -55,3 +55,5 @@ class PerfusionVolumes(NamedTuple):
     after a motion correction."""
     noise_ratio: float
     """Noise of the smoothed curves over the peak of their mean."""
+    slice_times_s: Tensor | None = None
+    """(D, T') times of all slices of all frames, s; None where the slices of a frame were taken at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,7 @@ def simulate_series(
     bolus: BolusParameters,
     acquisition: AcquisitionParameters,
     pixel_mm: float,
+    slice_offsets_s: NDArray[np.float64] | None = None,
 ) -> Series:
     """Scan the head.
 
@@ -100,14 +102,27 @@ def simulate_series(
         bolus: injection and residue function.
         acquisition: frames, motion and noise.
         pixel_mm: in-plane voxel size.
+        slice_offsets_s: (D,) or (D, T), by how much each slice is taken later than its frame, for a table that moves or
+            positions that alternate; None if the slices of a frame are taken at once.
+
+    Raises:
+        ValueError: ``slice_offsets_s`` has another number of slices.
     """
     times_s = frame_times_s(acquisition)
-    table = CurveTable.build(bolus, times_s, float(tissue.delay_s.max(initial=0.0)))
     static = baseline_hu(anatomy, tissue, subject, acquisition)
     n_frames, shape = len(times_s), anatomy.brain.shape
     frames = np.empty((n_frames, *shape), dtype=np.float32)
     frames[:] = static
-    _add_contrast(frames.reshape(n_frames, -1), anatomy, tissue, table, acquisition.skull_stripped)
+    longest_s, stripped = float(tissue.delay_s.max(initial=0.0)), acquisition.skull_stripped
+    if slice_offsets_s is None:
+        table = CurveTable.build(bolus, times_s, longest_s)
+        _add_contrast(frames.reshape(n_frames, -1), anatomy, tissue, table, stripped)
+    else:
+        for slices, own_s in _slices_by_times(times_s, slice_offsets_s, shape[2]):
+            own = frames.copy()
+            table = CurveTable.build(bolus, own_s, longest_s)
+            _add_contrast(own.reshape(n_frames, -1), anatomy, tissue, table, stripped)
+            frames[..., slices] = own[..., slices]
     rng = np.random.default_rng(acquisition.noise_seed)
     _move(frames, acquisition, pixel_mm, rng)
     _add_noise(frames, anatomy, acquisition, rng)
@@ -115,6 +130,18 @@ def simulate_series(
         frames *= anatomy.brain
     hu = np.clip(np.rint(frames, out=frames), -1024, 3071).astype(np.int16)
     return Series(hu, table.artery[0], times_s, anatomy.artery)
+
+
+def _slices_by_times(
+    times_s: NDArray[np.float64], offsets_s: NDArray[np.float64], n_slices: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Indices of the slices that share their times, and these (T,)."""
+    if len(offsets_s) != n_slices:
+        raise ValueError(f"slice_offsets_s must have {n_slices} slices, got shape {offsets_s.shape}")
+    own_s = times_s + np.asarray(offsets_s, dtype=float).reshape(n_slices, -1)
+    shared, of_slice = np.unique(own_s, axis=0, return_inverse=True)
+    for index, row in enumerate(shared):
+        yield np.flatnonzero(of_slice.reshape(-1) == index), row
 
 
 def _add_contrast(

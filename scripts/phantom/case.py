@@ -79,16 +79,23 @@ def scan_grid(scan: ScanParameters, deformation: Deformation, stroke: Stroke, ma
     )
 
 
-def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int = FIELD_OF_VIEW_PIXELS) -> PhantomCase:
+def simulate_case(
+    patient: PatientParameters,
+    scan: ScanParameters,
+    matrix: int = FIELD_OF_VIEW_PIXELS,
+    slice_offsets_s: NDArray[np.float64] | None = None,
+) -> PhantomCase:
     """Simulate one scan of one patient.
 
     Args:
         patient: head, stroke and confounders.
         scan: pose, grid, bolus, noise, vendor and DWI.
         matrix: pixels along each side of a slice.
+        slice_offsets_s: by how much slices are taken later than their frames, see `simulate_series`. The vendor's maps
+            are computed as if they were not.
 
     Raises:
-        ValueError: if ``matrix`` is below 16.
+        ValueError: if ``matrix`` is below 16, or ``slice_offsets_s`` does not fit the slices.
     """
     if matrix < 16:
         raise ValueError(f"matrix must be at least 16, got {matrix}")
@@ -99,7 +106,7 @@ def simulate_case(patient: PatientParameters, scan: ScanParameters, matrix: int 
     anatomy = build_anatomy(grid, deformation, patient.subject)
     tissue = build_tissue(anatomy, patient, stroke)
     acquisition = _at_matrix(scan.acquisition, matrix)
-    series = simulate_series(anatomy, tissue, patient.subject, scan.bolus, acquisition, pixel_mm)
+    series = simulate_series(anatomy, tissue, patient.subject, scan.bolus, acquisition, pixel_mm, slice_offsets_s)
     maps = compute_vendor_maps(series, anatomy, scan.vendor, grid.spacing_mm)
     label = _outline(anatomy, tissue)
     return PhantomCase(

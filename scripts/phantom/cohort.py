@@ -20,7 +20,7 @@ from ..io.atomic import atomic_path, write_json
 from ..io.datalist import SECTIONS, write_datalist
 from ..io.isles2018 import find_cases
 from .case import sample_patient, sample_scan, simulate_case
-from .parameters import FIELD_OF_VIEW_PIXELS
+from .parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
 from .writer import TRUTH_FOLDER, write_case
 
 MARKER_FILE = "phantom.json"
@@ -28,6 +28,9 @@ PATIENTS_FILE = "patients.csv"
 DATALIST_FILE = "datalist.json"
 _SECOND_SCAN_PROBABILITY = 31 / 63  # ISLES 2018: 94 scans of 63 patients
 _PATIENT_KEY, _SCAN_KEY, _LAYOUT_KEY = 0, 1, 2
+
+Scanner = Callable[[ScanParameters], ScanParameters]
+"""Returns a scan as one scanner would have made it; a function that other processes can import."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,13 @@ def plan_cohort(counts: Sequence[int], seed: int) -> list[PlannedCase]:
 
 
 def ensure_cohort(
-    folder: Path, counts: tuple[int, int, int], seed: int, *, workers: int = 2, matrix: int = FIELD_OF_VIEW_PIXELS
+    folder: Path,
+    counts: tuple[int, int, int],
+    seed: int,
+    *,
+    workers: int = 2,
+    matrix: int = FIELD_OF_VIEW_PIXELS,
+    scanner: Scanner | None = None,
 ) -> Path:
     """The datalist in a folder; a phantom is made where there is none yet.
 
@@ -106,12 +115,14 @@ def ensure_cohort(
         seed: of the phantom.
         workers: processes that make it.
         matrix: pixels along each side of its slices.
+        scanner: of all scans; None for one of its own for each.
     """
     datalist = folder / DATALIST_FILE
     if not datalist.is_file():
         # An interrupted phantom has its marker and no datalist: that alone is overwritten.
         overwrite = (folder / MARKER_FILE).is_file()
-        generate_cohort(folder, counts, seed, matrix=matrix, workers=workers, overwrite=overwrite, progress=True)
+        options: dict[str, Any] = {"matrix": matrix, "workers": workers, "scanner": scanner}
+        generate_cohort(folder, counts, seed, overwrite=overwrite, progress=True, **options)
     return datalist
 
 
@@ -125,10 +136,11 @@ def generate_cohort(
     workers: int = 1,
     overwrite: bool = False,
     progress: bool = False,
+    scanner: Scanner | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Write a data set: case folders, truth, ``patients.csv`` and ``datalist.json``.
 
-    The bytes depend only on the counts, the seed, ``with_dwi`` and ``matrix``.
+    The bytes depend only on the counts, the seed, ``with_dwi``, ``matrix`` and ``scanner``.
 
     Args:
         out: folder of the data set.
@@ -139,6 +151,7 @@ def generate_cohort(
         workers: number of processes; 1 uses the current one.
         overwrite: replace an existing phantom (and nothing else).
         progress: show a progress bar.
+        scanner: of all scans; None for one of its own for each.
 
     Returns:
         The sections of the datalist.
@@ -154,7 +167,7 @@ def generate_cohort(
     plan = plan_cohort(counts, seed)
     _prepare_folder(out, overwrite)
     write_json(out / MARKER_FILE, {"seed": seed, "counts": list(counts), "with_dwi": with_dwi, "matrix": matrix})
-    _run(plan, workers, progress, out, seed, with_dwi, matrix)
+    _run(plan, workers, progress, out, seed, with_dwi, matrix, scanner)
     _write_patients(out / PATIENTS_FILE, plan)
     found = {case["case"]: case for case in find_cases(out, with_dwi=with_dwi, patients=out / PATIENTS_FILE)}
     sections = {name: [found[case.name] for case in plan if case.section == name] for name in SECTIONS}
@@ -179,9 +192,10 @@ def _prepare_folder(out: Path, overwrite: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _make_case(planned: PlannedCase, out: Path, seed: int, with_dwi: bool, matrix: int) -> str:
+def _make_case(planned: PlannedCase, out: Path, seed: int, with_dwi: bool, matrix: int, scanner: Scanner | None) -> str:
     patient = sample_patient(np.random.SeedSequence(seed, spawn_key=planned.patient_key))
     scan = sample_scan(np.random.SeedSequence(seed, spawn_key=planned.scan_key))
+    scan = scanner(scan) if scanner else scan
     # One thread: another order of sums would change the last bits, and the processes already use all cores.
     with _single_thread():
         write_case(simulate_case(patient, scan, matrix), out, planned.name, planned.number, with_dwi=with_dwi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,11 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from ..io import atomic_path, load_case, read_nifti
+from ..io.case import MAP_KEYS
 from ..io.orientation import radiological
+from .scales import COLORS
 
-PREDICTION_COLOUR, TRUTH_COLOUR = "#ffb000", "#33d6c4"
+PREDICTION_COLOR, TRUTH_COLOR = COLORS["lesion"], "#33D6C4"
 SLICES = 3
 
 RESULTS = {"lesion": "lesion", "pseudo_dwi": "pseudo-DWI"}
@@ -30,16 +33,16 @@ class Column(NamedTuple):
     Attributes:
         title: above the column.
         image: (H, W, D).
-        limits: the values shown as the two ends of the colour scale.
-        colours: name of matplotlib's colour map.
-        unit: of the colour bar; empty for an image in arbitrary units, which gets none.
+        limits: the values shown as the two ends of the color scale.
+        colors: name of matplotlib's color map.
+        unit: of the color bar; empty for an image in arbitrary units, which gets none.
         outlined: whether the outlines are drawn on it.
     """
 
     title: str
     image: NDArray
     limits: tuple[float, float]
-    colours: str
+    colors: str
     unit: str = ""
     outlined: bool = False
 
@@ -49,13 +52,16 @@ def describe(volumes_ml: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {volume:.1f} ml" for name, volume in volumes_ml.items())
 
 
-def draw_case(case: Mapping[str, Any], results: Path, out: Path) -> dict[str, float]:
+def draw_case(
+    case: Mapping[str, Any], results: Path, out: Path, maps: Mapping[str, str | PathLike[str]] | None = None
+) -> dict[str, float]:
     """Draw a case and its results.
 
     Args:
-        case: case dictionary with paths.
+        case: case dictionary with paths. Its own maps are not drawn.
         results: `output_dir` of the inference, which holds `<case>/<case>_lesion.nii.gz` and, perhaps, the pseudo-DWI.
         out: the PNG file to write.
+        maps: files of the `cbf` and the `tmax` to draw; none are drawn without.
 
     Returns:
         The volumes in ml: `predicted lesion` and, for a labelled case, `true lesion`.
@@ -64,7 +70,7 @@ def draw_case(case: Mapping[str, Any], results: Path, out: Path) -> dict[str, fl
         FileNotFoundError: a file is missing.
         CaseError: a file is not what it should be.
     """
-    loaded = load_case(case)
+    loaded = load_case({key: value for key, value in case.items() if key not in MAP_KEYS} | dict(maps or {}))
     name = loaded["case"]
     for key, label in RESULTS.items():
         file = results / name / f"{name}_{key}.nii.gz"
@@ -180,7 +186,7 @@ def draw_panel(
                 window = np.s_[rows, columns_slice, k]
                 axes.imshow(
                     column.image[window],
-                    cmap=column.colours,
+                    cmap=column.colors,
                     vmin=column.limits[0],
                     vmax=column.limits[1],
                     aspect=pixel_aspect,
@@ -188,8 +194,8 @@ def draw_panel(
                 )
                 axes.set_axis_off()
                 if column.outlined:
-                    _outline(axes, None if truth is None else truth[window], TRUTH_COLOUR)
-                    _outline(axes, prediction[window], PREDICTION_COLOUR)
+                    _outline(axes, None if truth is None else truth[window], TRUTH_COLOR)
+                    _outline(axes, prediction[window], PREDICTION_COLOR)
             for x, side in ((0.02, "R"), (0.98, "L")):
                 grid[row, 0].text(
                     x, 0.5, side, transform=grid[row, 0].transAxes, color="#a0a0a0", fontsize=7, ha="center"
@@ -199,7 +205,7 @@ def draw_panel(
             axes.set_title(column.title, color="white", fontsize=10, pad=4)
         for axes, column in zip(grid[-1], columns, strict=True):
             if column.unit:
-                _colour_bar(figure, axes, column)
+                _color_bar(figure, axes, column)
         _headline(figure, title, subtitle, with_truth=truth is not None)
     return figure
 
@@ -215,17 +221,17 @@ def _bounding_box(series: NDArray, margin: int = 4) -> tuple[slice, slice]:
     )
 
 
-def _outline(axes: Axes, mask: NDArray | None, colour: str) -> None:
+def _outline(axes: Axes, mask: NDArray | None, color: str) -> None:
     if mask is not None and mask.any():
-        axes.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=1.1)
+        axes.contour(mask.astype(float), levels=[0.5], colors=color, linewidths=1.1)
 
 
-def _colour_bar(figure: Figure, axes: Axes, column: Column) -> None:
+def _color_bar(figure: Figure, axes: Axes, column: Column) -> None:
     """A thin bar below the column, with the values at its ends and the unit between them."""
     place = axes.get_position()
     height = 0.09 / figure.get_figheight()
     bar = figure.add_axes((place.x0 + 0.15 * place.width, place.y0 - 2 * height, 0.7 * place.width, height))
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap=column.colours, aspect="auto")
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=column.colors, aspect="auto")
     bar.set_yticks([])
     bar.set_xticks([0, 127.5, 255], [f"{column.limits[0]:g}", column.unit, f"{column.limits[1]:g}"])
     bar.tick_params(colors="white", labelsize=7, length=0, pad=2)
@@ -238,8 +244,8 @@ def _headline(figure: Figure, title: str, subtitle: str, *, with_truth: bool) ->
     top = 1 - 0.22 / figure.get_figheight()
     figure.text(0.008, top, title, fontsize=13, fontweight="bold", va="center")
     figure.text(0.5, top, subtitle, fontsize=10, va="center", ha="center", color="#d0d0d0")
-    lines = [(PREDICTION_COLOUR, "predicted")] + [(TRUTH_COLOUR, "true")] * with_truth
-    handles = [Line2D([], [], color=colour, linewidth=2, label=f"{name} lesion") for colour, name in lines]
+    lines = [(PREDICTION_COLOR, "predicted")] + [(TRUTH_COLOR, "true")] * with_truth
+    handles = [Line2D([], [], color=color, linewidth=2, label=f"{name} lesion") for color, name in lines]
     figure.legend(
         handles=handles,
         loc="center right",

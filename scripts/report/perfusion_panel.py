@@ -23,18 +23,9 @@ from ..perfusion.thresholds import ReadingThresholds
 from ..perfusion.volumes import PerfusionVolumes
 from ..perfusion.wording import RESEARCH_ONLY, flag_lines, volume_lines
 from .radiological_view import View, view_of
+from .scales import COLORS, CT, MAPS, Scale
 
-#: Name, title, unit and upper end of each map. Perfusion software shows flow, volume and times in rainbow colors.
-MAPS = (
-    ("cbf", "CBF", "ml/100 g/min", 80.0),
-    ("cbv", "CBV", "ml/100 g", 6.0),
-    ("mtt", "MTT", "s", 15.0),
-    ("tmax", "Tmax", "s", 12.0),
-)
-_COLORS = {"core": "#FF6A13", "delay": "#56B4E9", "AIF": "#F0E442", "VOF": "#CC79A7"}  # after Okabe and Ito 2008
-_RAINBOW = "turbo"
 _MOST_SLICES = 6
-_GRAY_HU = (0.0, 80.0)
 _CELL_INCH = 1.75  # height
 _TEXT_INCH, _BAR_INCH, _LABEL_INCH = 4.6, 0.75, 0.35
 _DPI = 110
@@ -107,7 +98,7 @@ def _draw_slices(
         },
     )
     aspect = view.pixel_mm[0] / view.pixel_mm[1]
-    for axis, title in zip(axes, ("CT", *(title for _, title, *_ in MAPS), "core and penumbra"), strict=True):
+    for axis, title in zip(axes, ("CT", *(scale.title for scale in MAPS), "core and penumbra"), strict=True):
         axis.set_facecolor("black")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -117,40 +108,40 @@ def _draw_slices(
                 x, 0.98, letter, color="white", fontsize=11, weight="bold", va="top", ha=align, transform=axis.transAxes
             )
     for axis in (axes[0], axes[-1]):
-        axis.imshow(view.strip(maps.baseline), cmap="gray", vmin=_GRAY_HU[0], vmax=_GRAY_HU[1], aspect=aspect)
+        axis.imshow(view.strip(maps.baseline), cmap="gray", vmin=CT.limits[0], vmax=CT.limits[1], aspect=aspect)
     for column, label in enumerate(view.labels):
         place = (column + 0.5) / len(view.labels)
         axes[0].text(place, 1.02, f"slice {label}", color="white", fontsize=9, ha="center", transform=axes[0].transAxes)
     strips = {"core": view.strip(core), "delay": view.strip(delayed)}
     for name in ("delay", "core"):  # the core on top
         if strips[name].any():
-            axes[0].contour(strips[name], levels=[0.5], colors=_COLORS[name], linewidths=1.0)
+            axes[0].contour(strips[name], levels=[0.5], colors=COLORS[name], linewidths=1.0)
     for name, mask, marker in (("AIF", maps.arterial.aif_mask, "s"), ("VOF", maps.arterial.vof_mask, "^")):
         rows, places = np.nonzero(view.strip(mask))
-        axes[0].scatter(places, rows, s=9, color=_COLORS[name], marker=marker, linewidths=0)
+        axes[0].scatter(places, rows, s=9, color=COLORS[name], marker=marker, linewidths=0)
     _fill(axes[-1], strips["core"], strips["delay"], aspect)
     empty = ~view.strip(maps.brain) | (view.strip(maps.cbf) == 0)
-    for axis, (name, title, unit, top) in zip(axes[1:], MAPS, strict=False):
-        shown = np.ma.masked_where(empty, view.strip(getattr(maps, name)))
-        axis.imshow(shown, cmap=_RAINBOW, vmin=0, vmax=top, aspect=aspect)
-        _color_bar(figure, axis, Normalize(0, top), _RAINBOW, f"{title} [{unit}]", width_inch)
-    _color_bar(figure, axes[0], Normalize(*_GRAY_HU), "gray", "CT [HU]", width_inch)
+    for axis, scale in zip(axes[1:], MAPS, strict=False):
+        shown = np.ma.masked_where(empty, view.strip(getattr(maps, scale.name)))
+        axis.imshow(shown, cmap=scale.colors, vmin=scale.limits[0], vmax=scale.limits[1], aspect=aspect)
+        _color_bar(figure, axis, scale, width_inch)
+    _color_bar(figure, axes[0], CT, width_inch)
 
 
 def _fill(axis: Axes, core: NDArray, delayed: NDArray, aspect: float) -> None:
     """The core and what of the delay lies outside it, each filled."""
     layer = np.zeros((*core.shape, 4))
     for mask, name, opacity in ((delayed & ~core, "delay", 0.55), (core, "core", 0.8)):
-        layer[mask] = to_rgba(_COLORS[name], opacity)
+        layer[mask] = to_rgba(COLORS[name], opacity)
     axis.imshow(layer, aspect=aspect)
 
 
-def _color_bar(figure: SubFigure, axis: Axes, scale: Normalize, colors: str, label: str, width_inch: float) -> None:
+def _color_bar(figure: SubFigure, axis: Axes, scale: Scale, width_inch: float) -> None:
     place = axis.get_position()
     left, width = place.x1 + 0.06 / width_inch, 0.1 / width_inch
     bar_axis = figure.add_axes((left, place.y0 + 0.06 * place.height, width, 0.88 * place.height))
-    bar = figure.colorbar(ScalarMappable(scale, colors), cax=bar_axis)
-    bar.set_label(label, color="white", fontsize=8)
+    bar = figure.colorbar(ScalarMappable(Normalize(*scale.limits), scale.colors), cax=bar_axis)
+    bar.set_label(f"{scale.title} [{scale.unit}]", color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=7)
     bar.outline.set_visible(False)
 
@@ -201,12 +192,12 @@ def _wrapped(text: str) -> str:
 def _legend(axis: Axes, maps: PerfusionVolumes, view: View, limits: ReadingThresholds) -> None:
     aif, vof = (_places(view.slices_of(mask)) for mask in (maps.arterial.aif_mask, maps.arterial.vof_mask))
     handles = (
-        Patch(color=_COLORS["core"], label=f"core: rCBF < {limits.core_rcbf:.0%}, Tmax > {limits.hypoperfusion_s:g} s"),
-        Patch(color=_COLORS["delay"], label=f"penumbra: other tissue with Tmax > {limits.hypoperfusion_s:g} s"),
+        Patch(color=COLORS["core"], label=f"core: rCBF < {limits.core_rcbf:.0%}, Tmax > {limits.hypoperfusion_s:g} s"),
+        Patch(color=COLORS["delay"], label=f"penumbra: other tissue with Tmax > {limits.hypoperfusion_s:g} s"),
         Line2D(
-            [], [], color=_COLORS["AIF"], marker="s", linestyle="", markersize=4, label=f"arterial voxels (AIF){aif}"
+            [], [], color=COLORS["AIF"], marker="s", linestyle="", markersize=4, label=f"arterial voxels (AIF){aif}"
         ),
-        Line2D([], [], color=_COLORS["VOF"], marker="^", linestyle="", markersize=4, label=f"venous voxels (VOF){vof}"),
+        Line2D([], [], color=COLORS["VOF"], marker="^", linestyle="", markersize=4, label=f"venous voxels (VOF){vof}"),
     )
     axis.legend(handles=handles, loc="lower left", fontsize=8.5, labelcolor="white", frameon=False, borderaxespad=0)
 
@@ -224,7 +215,7 @@ def _draw_curves(axis: Axes, maps: PerfusionVolumes) -> None:
     if arterial.scale > 1:
         curves.append(("AIF", f"AIF x {arterial.scale:.2f}, as used", arterial.aif_hu, ":"))
     for color, label, curve, style in curves:
-        axis.plot(time_s, curve.cpu().numpy(), color=_COLORS[color], label=label, linestyle=style, linewidth=1.3)
+        axis.plot(time_s, curve.cpu().numpy(), color=COLORS[color], label=label, linestyle=style, linewidth=1.3)
     axis.axvspan(0, (maps.n_baseline - 1) * maps.dt_s, color="0.3", label="baseline", linewidth=0)
     axis.set_facecolor("black")
     axis.spines[:].set_color("0.5")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..io.orientation import radiological
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MARGIN_MM = 4.0
 

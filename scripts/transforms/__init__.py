@@ -1,5 +1,6 @@
 """Transforms, in array and dictionary form, and the preprocessing that they compose."""
 
+from .at_frame_times import AtFrameTimesd
 from .attention_map import LesionAttentionMap, LesionAttentionMapd
 from .load_case import LoadCased
 from .perfusion_interval import PerfusionCrop, PerfusionCropd, find_perfusion_interval
@@ -10,6 +11,7 @@ from .temporal_mip import TemporalMIP, TemporalMIPd
 from .temporal_resample import TemporalResample, TemporalResampled
 
 __all__ = [
+    "AtFrameTimesd",
     "CasePreprocessing",
     "LesionAttentionMap",
     "LesionAttentionMapd",

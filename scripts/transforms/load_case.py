@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..io.errors import CaseError
 from ..io.frame_times import FrameTimes, Stated
 from ..io.gate import joined, orientation_codes
 from ..io.neighboring_files import with_companions
+from ..io.orientation import CanonicalFrame
 
 
 class LoadCased(MapTransform):
@@ -36,8 +38,10 @@ class LoadCased(MapTransform):
     The output holds ``image`` as (T, H, W, D) in HU, and each of ``cbf``, ``cbv``, ``mtt``, ``tmax``, ``dwi`` and
     ``label`` that the case names as (1, H, W, D), all float32 with the affine of their file; ``case``, its name;
     ``dt_s``, the usual time between frames in s, 0 where nothing states it; ``times_s``, a tensor (T,) with the time
-    of every frame in s, where they are uneven; ``times_source``, who states them (see
-    :class:`scripts.io.frame_times.FrameTimes`); and ``warnings``, a string of what headers and times warn of.
+    of every frame in s, where they are uneven; ``slice_times_s``, a tensor (D, T) in s, where slices have times of
+    their own, in the order that the slices have in RAS; ``times_source``, who states them, and ``times_record``, what
+    results record of them, as JSON (see :class:`scripts.io.frame_times.FrameTimes`); and ``warnings``, a string of
+    what headers and times warn of.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -80,13 +84,23 @@ class LoadCased(MapTransform):
                 "original_channel_dim": "no_channel",
             }
             output[key] = MetaTensor(array, affine=torch.from_numpy(loaded["affine"]), meta=meta)
-        output.update(case=loaded["case"], **_of_times(loaded["frame_times"]), warnings=joined(*loaded["warnings"]))
+        frame = CanonicalFrame(loaded["affine"], loaded["image"].shape)
+        times = _of_times(loaded["frame_times"], loaded["image"].shape[3], frame)
+        output.update(case=loaded["case"], **times, warnings=joined(*loaded["warnings"]))
         return output
 
 
-def _of_times(found: FrameTimes | None) -> dict[str, Any]:
+def _of_times(found: FrameTimes | None, n_frames: int, frame: CanonicalFrame) -> dict[str, Any]:
     """Frame times in a form that batches of one case can hold."""
     if found is None:
-        return {"dt_s": 0.0, "times_source": ""}
-    uneven = {} if found.times_s is None else {"times_s": torch.tensor(found.times_s, dtype=torch.float64)}
-    return {"dt_s": found.dt_s, "times_source": found.source, **uneven}
+        return {"dt_s": 0.0, "times_source": "", "times_record": ""}
+    times: dict[str, Any] = {
+        "dt_s": found.dt_s,
+        "times_source": found.source,
+        "times_record": json.dumps(found.as_json()),
+    }
+    if found.times_s is not None:
+        times["times_s"] = torch.tensor(found.times_s, dtype=torch.float64)
+    if (of_slices := found.slice_times_s(n_frames)) is not None:
+        times["slice_times_s"] = torch.from_numpy(frame.slices_to_canonical(of_slices).copy())
+    return times

@@ -18,6 +18,7 @@ from monai.transforms import (
 from ..io.errors import OptionError
 from ..io.frame_times import Stated
 from ..perfusion.transform import MAP_KEYS, PerfusionMapsd
+from .at_frame_times import AtFrameTimesd
 from .load_case import LoadCased
 from .perfusion_interval import CONSECUTIVE_FRAMES, PerfusionCropd
 from .resample_in_plane import FIELD_OF_VIEW_MM, ResampleInPlaned
@@ -42,10 +43,10 @@ class CasePreprocessing(Compose):
     """Make the network's ``image`` of a case: by default 6 frames of the perfusion, CBF, CBV, MTT, Tmax, temporal MIP.
 
     The steps, in order: load and check; bring to RAS orientation, slices last, before anything is computed; compute
-    the maps that the case lacks; project to F_l (Eq. 1 of Wang et al. 2020); crop to the perfusion (Eq. 2-3) and
-    resample to C_e frames; scale intensities, the DWI from its minimum and 99th percentile (section 4.1), every other
-    channel by its fixed window; bring to the pixel size and the matrix of the networks. Orientation, pixel size and
-    matrix invert exactly, through MONAI's ``Invertd``.
+    the maps that the case lacks; project to F_l (Eq. 1 of Wang et al. 2020); bring slices that have times of their own
+    to those of the frames; crop to the perfusion (Eq. 2-3) and resample to C_e frames; scale intensities, the DWI from
+    its minimum and 99th percentile (section 4.1), every other channel by its fixed window; bring to the pixel size and
+    the matrix of the networks. Orientation, pixel size and matrix invert exactly, through MONAI's ``Invertd``.
 
     Args:
         geometry_keys: the images brought to the networks' grid. ``("image",)`` leaves DWI and label on the grid of the
@@ -91,7 +92,11 @@ class CasePreprocessing(Compose):
         if "mip" in channels:
             computed.append(TemporalMIPd("image", output_key="mip"))
         if "image" in channels:
-            computed += [PerfusionCropd("image", consecutive_frames), TemporalResampled("image", frames)]
+            computed += [
+                AtFrameTimesd("image"),
+                PerfusionCropd("image", consecutive_frames),
+                TemporalResampled("image", frames),
+            ]
         scaled = [key for key in channels if key in WINDOWS]
         oriented = list(dict.fromkeys([*geometry_keys, "image", *(key for key in channels if key != "mip"), *maps]))
         super().__init__(

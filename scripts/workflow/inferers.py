@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from monai.inferers import Inferer, SimpleInferer, SliceInferer
+from monai.utils import convert_to_dst_type
 from torch import nn
 
 from ..networks.inference_form import inference_form
@@ -83,5 +84,8 @@ class VolumeInferer(Inferer):
         self.mirror = mirror
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Map ``inputs`` (N, C, H, W, D) to the logits (N, 2, H, W, D)."""
-        return _for_inference(network, self.amp, self.mirror)(inputs, *args, **kwargs)
+        """Map ``inputs`` (N, C, H, W, D) to the logits (N, 2, H, W, D), with the metadata of the inputs."""
+        logits = _for_inference(network, self.amp, self.mirror)(inputs, *args, **kwargs)
+        # As the sliding window does: without them `Invertd` has nothing to invert, and the mask stays in the grid and
+        # the orientation of the network.
+        return convert_to_dst_type(logits, inputs, dtype=logits.dtype)[0]

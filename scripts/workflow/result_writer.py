@@ -19,14 +19,14 @@ from scipy.ndimage import label as connected_components
 from ..io.atomic import atomic_path, write_json
 from ..io.atomic_folder import files_together
 from ..io.case import FILE_KEYS, SERIES_KEY, case_name
+from ..io.case_record import COLUMNS, read_record
 from ..io.covering import refuse_covering
 from ..io.errors import DatasetError
-from ..io.frame_times import TIMES_KEY, FrameTimes
+from ..io.frame_times import TIMES_KEY
 from ..io.names import csv_cell, repeated_names
 from ..io.nifti import write_nifti
 from ..io.origin import is_other, origin, sha256
 
-COLUMNS = ("case", "lesion_volume_ml", "lesion_slices", "largest_component_ml", "components", "warnings")
 IMAGES = {
     "lesion": "ischemic lesion (1)",
     "probability": "lesion probability",
@@ -203,26 +203,9 @@ class ResultWriter:
             writer.writerows({column: csv_cell(row[column]) for column in COLUMNS} for row in complete)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """What a complete case's ``_result.json`` holds: ``row`` and ``series``; empty where there is no such record."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        case = record["row"]["case"]
-        own = path.name == f"{case}_result.json" == f"{path.parent.name}_result.json"
-        whole = own and path.with_name(f"{case}_lesion.nii.gz").is_file() and set(COLUMNS) <= set(record["row"])
-        return record if whole and {"series"} <= set(record) else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
 def _frame_times(item: Mapping[str, Any]) -> dict[str, Any] | None:
     """The frame times of a preprocessed case, as its record has them; None where nothing stated them."""
-    if not item.get("times_source"):
-        return None
-    times_s = item.get("times_s")
-    return FrameTimes(
-        str(item["times_source"]), float(item["dt_s"]), None if times_s is None else tuple(map(float, times_s))
-    ).as_json()
+    return json.loads(item["times_record"]) if item.get("times_record") else None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -8,6 +8,12 @@ import pytest
 from scripts.io import load_case, load_datalist, write_nifti
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are complete here without it; what a crash leaves is tested in tests/io and tests/robustness."""
+    monkeypatch.setattr("scripts.io.atomic._fsync", lambda *arguments: None)
+
+
 @pytest.fixture
 def dataset_dir(tmp_path: Path, write_case: Callable[..., dict[str, str]]) -> Path:
     """Two training cases and three to test, of which one has no lesion and one no DWI."""

@@ -134,8 +134,8 @@ def test_tables_by_hand() -> None:
 
 def test_difference_is_over_cases_with_a_lesion() -> None:
     line = difference_line(FIRST, SECOND)
-    assert "On the 2 cases with a lesion the mean Dice of first minus that of the second is +0.000" in line
-    assert "interval -0.100 to +0.100); it is higher in 1 cases." in line
+    assert "Mean Dice of first minus second over the 2 cases with a lesion: +0.000" in line
+    assert "interval -0.100 to +0.100); higher in 1 cases." in line
     assert difference_line(Method("x", FIRST.rows[2:]), SECOND) == "Fewer than two cases have a lesion."
 
 

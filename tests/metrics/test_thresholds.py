@@ -87,3 +87,35 @@ def test_grid_holds_the_clinical_rules_once() -> None:
     grid = threshold_grid()
     assert len(set(grid)) == len(grid)
     assert set(CLINICAL_RULES) <= set(grid)
+
+
+def test_a_component_of_just_the_volume_is_kept_and_a_single_smaller_one_dropped() -> None:
+    mask = np.zeros((4, 4, 2), bool)
+    mask[:2, :2, 0] = True  # 4 voxels of 250 mm3: 1 ml
+    spacing_mm = (5.0, 5.0, 10.0)
+    assert np.array_equal(drop_small_components(mask, 1.0, spacing_mm), mask)
+    mask[0, 0, 0] = False
+    assert not drop_small_components(mask, 1.0, spacing_mm).any()
+
+
+def test_a_threshold_itself_is_outside() -> None:
+    maps = {"tmax": np.array([[[5.0, 6.0, 6.5]]]), "cbf": np.array([[[50.0, 14.0, 14.0]]])}
+    assert ThresholdRule("tmax", 6.0, above=True, min_component_ml=0).predict(maps, (1, 1, 1)).tolist() == [
+        [[False, False, True]]
+    ]
+    below = ThresholdRule("cbf", 14.0, above=False, min_component_ml=0)
+    assert not below.predict(maps, (1, 1, 1)).any()
+    within = ThresholdRule("cbf", 15.0, above=False, within_tmax_s=6.0, min_component_ml=0)
+    assert within.predict(maps, (1, 1, 1)).tolist() == [[[False, False, True]]]
+
+
+def test_the_grid_has_the_stated_steps() -> None:
+    grid = threshold_grid()
+    of = {
+        key: [rule.threshold for rule in grid if rule.key == key and rule.within_tmax_s is None]
+        for key in ("tmax", "mtt", "cbf", "cbv")
+    }
+    assert of["tmax"] == [3 + 0.5 * step for step in range(27)]
+    assert of["mtt"] == [float(step) for step in range(5, 21)]
+    assert of["cbf"] == of["cbv"] == [round(0.05 * step, 2) for step in range(2, 19)]
+    assert all(rule.above == (rule.key in ("tmax", "mtt")) for rule in grid)

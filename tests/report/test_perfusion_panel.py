@@ -17,8 +17,9 @@ from scripts.perfusion import ArterialInput, MapErrors, PerfusionVolumes, read_m
 from scripts.perfusion.frame_motion import FrameMotion
 from scripts.perfusion.wording import volume_lines
 from scripts.report import perfusion_panel as panel_module
-from scripts.report.perfusion_panel import _COLORS, write_panel
+from scripts.report.perfusion_panel import write_panel
 from scripts.report.radiological_view import choose_slices, view_of
+from scripts.report.scales import COLORS
 
 
 def stored_as(volume: np.ndarray, codes: str) -> nib.Nifti1Image:
@@ -192,11 +193,11 @@ def test_core_and_penumbra_are_filled_and_outlined(tmp_path: Path) -> None:
     picture = imread(tmp_path / "panel.png")[..., :3]
     gray = np.full(3, 35 / 80)
     for name, opacity in (("core", 0.8), ("delay", 0.55)):
-        filled = opacity * np.array(to_rgb(_COLORS[name])) + (1 - opacity) * gray
+        filled = opacity * np.array(to_rgb(COLORS[name])) + (1 - opacity) * gray
         row = picture[int(0.85 * len(picture)) :, : picture.shape[1] // 2]  # the lower one, without the curves
         where = np.argwhere(np.abs(row - filled).max(axis=2) < 0.02)
         assert len(where) > 300, name
-        assert np.abs(picture - to_rgb(_COLORS[name])).max(axis=2)[: len(picture) // 4].min() < 0.05  # the outline
+        assert np.abs(picture - to_rgb(COLORS[name])).max(axis=2)[: len(picture) // 4].min() < 0.05  # the outline
 
 
 @pytest.mark.parametrize(("n_slices", "scale"), [(1, 1.0), (2, 2.0), (20, 1.3)])

@@ -37,6 +37,12 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.fixture(autouse=True)
+def code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another digest of the code than that of all files, which takes a while: see tests/bundle/test_provenance.py."""
+    monkeypatch.setattr("bundle.experiments.plan.code_digest", lambda: "of this code")
+
+
 @pytest.fixture
 def overlay(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes the overlay of a row, whose stand-in run scores these Dice values."""
@@ -50,6 +56,37 @@ def overlay(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def replace_snakemake(monkeypatch: pytest.MonkeyPatch, run: Callable[..., None]) -> None:
+    """In the place of Snakemake, run in this process what is not done; see test_snakemake.py for Snakemake itself.
+
+    Args:
+        monkeypatch: of the test.
+        run: what the Snakefile calls, with the arguments of `run_step`.
+    """
+    start = subprocess.run
+
+    def snakemake(command: list[str], **options: Any) -> Any:
+        if command[1:3] != ["-m", "snakemake"]:
+            return start(command, **options)
+        plan = json.loads(Path(command[command.index("--configfile") + 1]).read_text())
+        status, folder = 0, Path(plan["folder"])
+        for wanted in plan["wanted"]:
+            name = wanted.removesuffix("/done.json")
+            step = plan["steps"][name]
+            if run_step.read_record(folder / wanted).get("digests") == step["digests"]:
+                continue
+            if not all((folder / path).is_file() for path in step["inputs"]):
+                continue
+            (folder / wanted).unlink(missing_ok=True)
+            try:
+                run(folder, name, step)
+            except (RuntimeError, OSError):
+                status = 1
+        return subprocess.CompletedProcess(command, status)
+
+    monkeypatch.setattr(subprocess, "run", snakemake)
 
 
 @pytest.fixture
@@ -77,30 +114,12 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[
         network = torch.nn.Linear(3, 3)
         return SimpleNamespace(parser=SimpleNamespace(get_parsed_content={"network_def": network}.get))
 
-    def snakemake(command: list[str], **options: Any) -> Any:
-        assert command[1:3] == ["-m", "snakemake"]
-        plan = json.loads(Path(command[command.index("--configfile") + 1]).read_text())
-        status = 0
-        for wanted in plan["wanted"]:
-            name, folder = wanted.removesuffix("/done.json"), Path(plan["folder"])
-            step = plan["steps"][name]
-            if run_step.read_record(folder / wanted).get("digests") == step["digests"]:
-                continue
-            if not all((folder / path).is_file() for path in step["inputs"]):
-                continue
-            (folder / wanted).unlink(missing_ok=True)
-            try:
-                run_step.run_step(folder, name, step)
-            except (RuntimeError, OSError):
-                status = 1
-        return subprocess.CompletedProcess(command, status)
-
+    replace_snakemake(monkeypatch, run_step.run_step)
     monkeypatch.setattr(run_step, "run_workflow", run_workflow)
     monkeypatch.setattr(run_step, "commit", lambda: "abc1234")
     monkeypatch.setattr(experiments_package, "commit", lambda: "abc1234")
     monkeypatch.setattr(experiments_package, "find_spec", lambda name: name)
     monkeypatch.setattr(experiments_package, "prepare_tracking", lambda out, experiments: {})
-    monkeypatch.setattr(experiments_package.subprocess, "run", snakemake)
 
     def take() -> list[str]:
         taken = sorted(log)

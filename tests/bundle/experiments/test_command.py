@@ -1,18 +1,20 @@
 import argparse
 import csv
+import fcntl
 import json
 import os
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from bundle.experiments import add_arguments, locked, shown_command
+from bundle.experiments import QUICK, add_arguments, setting_of, shown_command
 from bundle.experiments.plan import Plan, Setting
 from bundle.experiments.rows import find_rows
-from bundle.experiments.run_step import free_gpu
+from bundle.experiments.run_step import take_gpu
 from bundle.experiments.timing import expected_times
 from tests.bundle.experiments.conftest import CASES
 
@@ -156,6 +158,31 @@ def test_folds_and_their_ensemble(experiments, calls, tmp_path):
     assert calls() == []
 
 
+@pytest.mark.usefixtures("table4", "calls")
+def test_a_dry_run_adds_up_the_times_and_leaves_nothing_but_its_plan(experiments, tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def snakemake(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "a: train, about 30.0 min\n", "b: train, about 90.0 min\n")
+
+    monkeypatch.setattr(subprocess, "run", snakemake)
+    assert experiments("--dry-run", "--jobs", "2", "--", "--profile", "slurm") == 0
+    assert commands[0][-3:] == ["--profile", "slurm", "--dry-run"]
+    assert "together about 1.0 h, 2 at a time" in capsys.readouterr().out
+    assert not (tmp_path / "pages").exists()
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {"data", ".lock", "plan.json"}
+
+
+def test_quick_has_small_widths_and_says_which_phantom_it_would_make(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bundle.experiments.QUICK_DATA", tmp_path / "quick")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    setting = setting_of(parser.parse_args(["--quick", "--dry-run", "--out", str(tmp_path), "--epochs", "3"]))
+    assert setting == Setting(tmp_path / "quick", tmp_path / "quick-3_epochs", (QUICK,), epochs=3)
+    assert capsys.readouterr().out == f"first a phantom of 78 cases would be made in {tmp_path / 'quick'}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -186,25 +213,32 @@ def test_each_step_has_a_gpu_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    with free_gpu():
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert take_gpu() is None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    with free_gpu():
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
+    locks = []
+    for free in ("4", "7", "4,7"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-        with free_gpu():
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+        locks.append(take_gpu())
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == free
+    locks[1].release()
+    assert take_gpu() is not None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    with free_gpu():
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert take_gpu() is not None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_a_second_command_in_the_same_folder_is_refused(tmp_path):
-    refused = pytest.raises(ValueError, match="expected no other experiments to run there")
-    with locked(tmp_path / "out"), refused, locked(tmp_path / "out"):
-        pass
-    with locked(tmp_path / "out"):
-        pass
+@pytest.mark.usefixtures("table4")
+def test_a_second_command_in_the_same_folder_is_refused(experiments, calls, tmp_path, capsys):
+    folder = tmp_path / "out" / "data"
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert experiments("--row", "dice") == 2
+    assert "expected no other experiments to run there, got one" in capsys.readouterr().err
+    assert calls() == []
+    assert experiments("--row", "dice") == 0
 
 
 def test_the_time_of_a_step_is_what_it_or_others_took(overlay, data, tmp_path):

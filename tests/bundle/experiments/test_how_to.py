@@ -3,23 +3,26 @@
 import argparse
 import csv
 import json
-import os
 import re
+import runpy
 import shlex
 import shutil
 import sqlite3
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.losses import TverskyLoss
 
+import scripts.networks
+from bundle.__main__ import main
 from bundle.experiments import add_arguments
 from bundle.experiments.rows import find_rows, select_rows
+from tests.bundle.experiments.conftest import replace_snakemake
 from tests.conftest import ROOT, SMALL
 
 PAGE = (ROOT / "docs" / "how-to" / "experiments.md").read_text(encoding="utf-8")
@@ -57,32 +60,35 @@ def test_a_loss_takes_an_overlay(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("snakemake") is None, reason="the extra [experiments] is not installed")
-def test_a_network_takes_one_file_and_one_overlay(dataset_dir: Path, tmp_path: Path) -> None:
-    root = tmp_path / "checkout"
-    for folder in ("bundle", "configs", "scripts"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in (
-        ("scripts/networks/dilated_net.py", NETWORK),
-        ("configs/experiments/table3_dilated.json", EXPERIMENT),
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="the extra [experiments] is not installed")
+def test_a_network_takes_one_file_and_one_overlay(
+    dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, rows, pages = tmp_path / "networks", tmp_path / "rows", tmp_path / "pages"
+    shutil.copytree(ROOT / "configs" / "experiments", rows)
+    networks.mkdir()
+    for folder, name, text in (
+        (networks, "scripts/networks/dilated_net.py", NETWORK),
+        (rows, "configs/experiments/table3_dilated.json", EXPERIMENT),
     ):
         assert name in PAGE
-        (root / name).write_text(text)
+        (folder / Path(name).name).write_text(text)
+    monkeypatch.setattr(scripts.networks, "__path__", [*scripts.networks.__path__, str(networks)])
     sections = json.loads((dataset_dir / "datalist.json").read_text())
     sections["validation"] = sections["training"][1:]
     (dataset_dir / "datalist.json").write_text(json.dumps(sections))
     (small := tmp_path / "small.json").write_text(json.dumps(SMALL))
-    result = subprocess.run(
-        [sys.executable, "-m", "bundle", "experiments", "--row", "table3_dilated"]
-        + ["--data", str(dataset_dir), "--config", str(small), "--out", str(tmp_path / "out")],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    with (root / "docs" / "results" / "table3.csv").open(newline="") as stream:
+
+    def run_step(folder: Path, name: str, _: Any) -> None:
+        monkeypatch.setattr(sys, "argv", ["", str(folder), name])
+        monkeypatch.delitem(sys.modules, "bundle.experiments.run_step", raising=False)
+        runpy.run_module("bundle.experiments.run_step", run_name="__main__")
+
+    replace_snakemake(monkeypatch, run_step)
+    places = {"data": dataset_dir, "config": small, "out": tmp_path / "out", "pages": pages, "experiments": rows}
+    options = [str(part) for name, path in places.items() for part in (f"--{name}", path)]
+    assert main(["experiments", "--row", "table3_dilated", *options]) == 0
+    with (pages / "table3.csv").open(newline="") as stream:
         states = {row["row"]: row["state"] for row in csv.DictReader(stream)}
     assert states.pop("dilated") == "done"
     assert set(states.values()) == {"not run"}

@@ -81,6 +81,13 @@ def test_what_changes_a_result_changes_a_digest(overlay, tmp_path, setting, monk
     case.write_text("a case that was not there")
     assert changed() == {"data"}
     before = config_of(rows, setting)
+    sidecar = case.with_suffix(".json")
+    sidecar.write_text('{"FrameTimesStart": [0, 1.5]}')
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
+    sidecar.write_text('{"FrameTimesStart": [0, 1.7]}')
+    assert changed() == {"data"}
+    before = config_of(rows, setting)
     (setting.dataset_dir / "phantom.json").write_text('{"seed": 3}')
     assert changed() == {"data"}
     before = config_of(rows, setting)
@@ -104,9 +111,7 @@ def test_a_row_that_is_no_overlay_is_named(overlay, tmp_path, setting):
 
 
 def test_folds_part_no_patient_and_leave_the_test_cases_alone(setting, tmp_path):
-    lists = [
-        json.loads(path.read_text()) for path in fold_datalists(setting.datalist, setting.dataset_dir, 3, tmp_path)
-    ]
+    lists = [json.loads(path.read_text()) for path in fold_datalists(setting.datalist, 3, tmp_path)]
     sections = json.loads(setting.datalist.read_text())
     everything = {case["case"] for case in sections["training"] + sections["validation"]}
     held_out = [{case["case"] for case in fold["validation"]} for fold in lists]

@@ -5,18 +5,22 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from bundle import federated
 from bundle.__main__ import main
-from bundle.federated.sites import SITES, make_site
-from scripts.io import load_datalist
+from bundle.federated.sites import SITES
+from scripts.io import SECTIONS, load_datalist
 from scripts.networks import StrokeLesionNet
+from scripts.phantom import ensure_cohort
 from scripts.phantom.case import sample_scan
+from tests.bundle.experiments.conftest import as_csv, metrics_of
 from tests.conftest import ROOT
 
 FLARE = "FLARE_PYTHON"
@@ -35,13 +39,11 @@ def test_a_site_has_its_own_scanner_and_everything_else_at_random():
             assert own.acquisition.noise_seed == scan.acquisition.noise_seed
 
 
-def test_a_site_is_a_data_set_and_is_made_once(tmp_path):
-    make_site(SITES[1], tmp_path, (1, 0, 1), seed=3, matrix=32)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    make_site(SITES[1], tmp_path, (1, 0, 1), seed=3, matrix=32)
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    (case,) = load_datalist(tmp_path / "datalist.json", "testing", tmp_path)
+def test_a_site_is_a_data_set_of_its_scanner(tmp_path):
+    datalist = ensure_cohort(tmp_path / "site", (0, 0, 1), seed=3, matrix=32, workers=1, scanner=SITES[1].scan)
+    (case,) = load_datalist(datalist, "testing", datalist.parent)
     assert {"image", "cbf", "label", "dwi"} <= case.keys()
+    assert nib.load(case["image"]).header["pixdim"][4] == SITES[1].fixed["acquisition"]["frame_interval_s"]
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def settings(tmp_path):
     parser = argparse.ArgumentParser()
     federated.add_arguments(parser)
     args = parser.parse_args(["--out", str(tmp_path), *TINY.split()])
-    return federated.job_settings(args, tmp_path / "initial.pt", features=[2, 4])
+    return federated.job_settings(args, tmp_path / "initial.pt", {"features": [2, 4]})
 
 
 def test_the_job_has_the_network_and_each_site_its_own_data(settings, tmp_path):
@@ -92,14 +94,63 @@ def test_an_environment_without_flare_is_one_clear_error(tmp_path):
         federated.simulate(tmp_path / "python", tmp_path, rounds=1)
 
 
-def test_a_simulation_that_does_not_finish_is_one_clear_error(tmp_path):
-    with pytest.raises(OSError, match=r"did not finish its 1 rounds: see .*simulator\.log"):
-        federated.simulate(Path(sys.executable), tmp_path, rounds=1)
+@pytest.mark.parametrize("printed", ["Round 0 finished.", "Round 1 finished.", "aborted"])
+def test_a_simulation_is_finished_by_its_last_round_and_its_weights(tmp_path, printed):
+    (flare := tmp_path / "python").write_text(f"#!/bin/sh\necho $1 $2 $PYTHONPATH\necho {printed}\n")
+    flare.chmod(0o700)
+    not_finished = pytest.raises(OSError, match=r"did not finish its 2 rounds: see .*simulator\.log")
+    with not_finished:
+        federated.simulate(flare, tmp_path, rounds=2)
+    (average := tmp_path / "workspace/server/simulate_job/app_server/FL_global_model.pt").parent.mkdir(parents=True)
+    average.touch()
+    with not_finished if printed != "Round 1 finished." else nullcontext():
+        assert federated.simulate(flare, tmp_path, rounds=2) == average
+    script = ROOT / "bundle" / "federated" / "flare_job.py"
+    assert (tmp_path / "simulator.log").read_text().split("\n")[0] == f"{script} {tmp_path} {ROOT}"
+
+
+def test_every_model_begins_with_the_same_weights_and_is_tested_at_every_site(tmp_path, monkeypatch):
+    trained, tested = {}, []
+
+    def run_workflow(config, **keys):
+        if config == "train":
+            trained[Path(keys["dataset_dir"]).name] = keys
+        else:
+            tested.append((Path(keys["ckpt_path"]), Path(keys["dataset_dir"]).name))
+            (out := Path(keys["output_dir"])).mkdir(parents=True)
+            (out / "metrics.csv").write_text(as_csv(metrics_of(np.full(3, 0.5))))
+
+    def simulate(flare, folder, rounds):
+        settings = json.loads((folder / "job.json").read_text())
+        torch.save({"model": torch.load(settings["initial"], weights_only=True)}, folder / "average.pt")
+        return folder / "average.pt"
+
+    def ensure_cohort(folder, counts, seed, *, matrix, scanner):
+        case = {"image": "case_1/image.nii", "case": "case_1", "subject": "a"}
+        (folder / "case_1").mkdir(parents=True)
+        (folder / "case_1" / "image.nii").touch()
+        (folder / "datalist.json").write_text(json.dumps(dict.fromkeys(SECTIONS, [case])))
+
+    for stand_in in (run_workflow, simulate, ensure_cohort):
+        monkeypatch.setattr(federated, stand_in.__name__, stand_in)
+    monkeypatch.setattr(federated, "load_datalist", lambda *arguments: None)
+    page = tmp_path / "federated.md"
+    assert main(["federated", "--out", str(tmp_path / "out"), "--page", str(page), *TINY.split()]) == 0
+    assert set(trained) == {*NAMES, "data"}
+    assert {keys["pretrained"] for keys in trained.values()} == {str(tmp_path / "out" / "runs" / "initial.pt")}
+    assert {keys["epochs"] for keys in trained.values()} == {2}
+    models = {path for path, _ in tested}
+    assert set(tested) == {(model, name) for model in models for name in NAMES}
+    assert len(models) == 5
+    assert tmp_path / "out" / "runs" / "federated" / "model.pt" in models
+    pooled = json.loads((tmp_path / "out" / "data" / "datalist.json").read_text())
+    assert [case["image"] for case in pooled["training"]] == [f"{name}/case_1/image.nii" for name in NAMES]
+    assert "| pooled | 0.500 ± 0.000 |" in page.read_text()
 
 
 def test_bad_rounds_are_named(tmp_path, capsys):
     assert main(["federated", "--out", str(tmp_path), "--rounds", "0"]) == 2
-    assert "rounds, local-epochs and jobs: expected at least 1, got 0, 2 and 2" in capsys.readouterr().err
+    assert "rounds and local-epochs: expected at least 1, got 0 and 2" in capsys.readouterr().err
 
 
 def test_the_page_has_the_mean_of_the_cases_with_a_lesion():

@@ -71,7 +71,8 @@ def test_the_page_has_nnunet_next_to_ours(nnunet, tmp_path):
     page = (tmp_path / "pages" / PAGE).read_text()
     assert re.search(r"\| nnU-Net 2d \| 1\.000 ± 0\.000 \|", page)
     assert re.search(r"\| ours \| 0\.500 ± 0\.354 \|", page)
-    assert "nnU-Net 2d minus ours: +0.500 Dice, higher in 2 of 2 cases" in page
+    assert "Mean Dice of nnU-Net 2d minus ours over the 2 cases with a lesion: +0.500" in page
+    assert "higher in 2 cases" in page
     assert "4 epochs of 3 batches of 2 patches of 32 x 32" in page
     assert "1.23 M parameters" in page
     with (tmp_path / "pages" / "nnunet_2d.csv").open() as stream:
