@@ -7,10 +7,12 @@ answers at once.
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     state = {"debug": False}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _choices_shown():
         _show_own_warnings()
         try:
             status = app(args=words, prog_name=PROGRAM, standalone_mode=False, obj=state)
@@ -73,6 +75,20 @@ def _explain(error: Exception) -> tuple[int, str]:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     return FAILED, f"{PROGRAM}: error: {type(cause).__name__}: {cause or 'no message'}; --debug shows where"
+
+
+@contextmanager
+def _choices_shown() -> Iterator[None]:
+    """Show which series of a DICOM study is read, and why."""
+    log = logging.getLogger(f"{__name__.rpartition('.')[0]}.dicom")
+    handler, level = logging.StreamHandler(sys.stderr), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _show_own_warnings() -> None:

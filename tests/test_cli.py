@@ -75,7 +75,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
         ),
         (
             ["segment", "x.nii", "--out", "y"],
-            "ctp-stroke segment: error: Invalid value for 'SERIES|FOLDER|DATALIST...': path 'x.nii'",
+            "ctp-stroke segment: error: Invalid value for 'SERIES|FOLDER|DATALIST|STUDY...': path 'x.nii'",
         ),
         (["segment"], "ctp-stroke segment: error: Missing argument"),
         (["segmnt"], "ctp-stroke: error: No such command 'segmnt'. Did you mean 'segment'?"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Debug, Interval, Orientation, Times, not_negative
+from ..dicom.detect import is_dicom, require_pydicom
+from .options import Debug, Identify, Interval, Orientation, SeriesUid, Times, not_negative
 
 NAME = "maps"
 EXAMPLES = "Example: ctp-stroke maps ctp.nii.gz --out maps"
@@ -18,12 +19,19 @@ DEFAULT_SMOOTHING_MM = 3.5
 
 def run(
     series: Annotated[
-        Path, typer.Argument(help="4D NIfTI file (H, W, D, T) in HU.", exists=True, dir_okay=False, show_default=False)
+        Path,
+        typer.Argument(
+            help="4D NIfTI file (H, W, D, T) in HU, or a DICOM study: folder, DICOMDIR, zip.",
+            exists=True,
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="where to write; one folder for each case.")],
     dt_s: Interval = None,
     times: Times = None,
     orientation: Orientation = None,
+    series_uid: SeriesUid = None,
+    identify: Identify = False,
     aif: Annotated[
         str | None,
         typer.Option(
@@ -56,11 +64,18 @@ def run(
 
     Writes NIfTI files on the grid of the series, summary.json and a picture.
     """
+    case: dict[str, Any] = {}
+    if is_dicom(series):
+        require_pydicom()
+        from ..dicom.convert import converted  # with pydicom, which an optional extra installs
+
+        case = converted(series, out, series_uid=series_uid, dt_s=dt_s, identify=identify)
     from .perfusion_maps import MapsRequest, write_maps
 
     request = MapsRequest(
-        series=series,
+        series=Path(case.get("image", series)),
         out=out,
+        case=case,
         dt_s=dt_s,
         times=times,
         orientation=orientation,

@@ -46,7 +46,9 @@ Debug = Annotated[
 Interval = Annotated[
     float | None,
     typer.Option(
-        metavar="SECONDS", help="time between frames; default: from the sidecar or the header.", show_default=False
+        metavar="SECONDS",
+        help="time between frames; default: from DICOM, the sidecar or the header.",
+        show_default=False,
     ),
 ]
 Times = Annotated[
@@ -58,6 +60,15 @@ Times = Annotated[
         exists=True,
         dir_okay=False,
     ),
+]
+SeriesUid = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="UID", help="of a DICOM study: the series to read; default: found.", show_default=False
+    ),
+]
+Identify = Annotated[
+    bool, typer.Option("--identify", help="of DICOM studies: name cases by the patient's ID, not by a hash.")
 ]
 Orientation = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Debug, Interval, Orientation, Times, not_negative
+from .options import Debug, Identify, Interval, Orientation, SeriesUid, Times, not_negative
 
 NAME = "segment"
 EXAMPLES = "Example: ctp-stroke segment ctp.nii.gz --out results"
@@ -17,8 +17,9 @@ def run(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SERIES|FOLDER|DATALIST...",
-            help="4D NIfTI files in HU, folders with such files, or datalists (.json).",
+            metavar="SERIES|FOLDER|DATALIST|STUDY...",
+            help="4D NIfTI files in HU, folders with such files, datalists (.json), or DICOM studies: folders, "
+            "DICOMDIR, zip.",
             exists=True,
             show_default=False,
         ),
@@ -32,6 +33,8 @@ def run(
     dt_s: Interval = None,
     times: Times = None,
     orientation: Orientation = None,
+    series_uid: SeriesUid = None,
+    identify: Identify = False,
     use_given_maps: Annotated[
         bool, typer.Option("--use-given-maps", help="take the maps of a datalist's cases instead of computing them.")
     ] = False,
@@ -56,7 +59,10 @@ def run(
     others; the exit status is then 1.
     """
     given = {"device": device, "dt_s": dt_s, "times": times, "orientation": orientation, "ckpt_path": weights}
+    given |= {"series_uid": series_uid}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if identify:
+        options["identify"] = True
     options |= {"amp": amp, "mirror": mirror, "min_lesion_ml": min_lesion_ml, "section": section}
     if use_given_maps:
         options["use_given_maps"] = True

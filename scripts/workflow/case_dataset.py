@@ -9,7 +9,7 @@ from typing import Any
 from monai.data import CacheDataset
 
 from ..io.case import case_name
-from ..io.errors import CLEAR_ERRORS, root_error
+from ..io.errors import CLEAR_ERRORS, CaseError, root_error
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class CaseDataset(CacheDataset):
     """MONAI's ``CacheDataset``, which raises the clear error of a bad case in the place of MONAI's wrapper of it.
 
     Args:
-        data: the cases.
+        data: the cases; one with the key ``failure`` fails with that text.
         transform: the transforms of a case.
         cache_rate: part of the cases kept in memory; by default none, since evaluation sees every case once.
         num_workers: threads that fill the cache.
@@ -65,6 +65,8 @@ class CaseDataset(CacheDataset):
 
     def _transform(self, index: int) -> Any:
         try:
+            if (failure := self.data[index].get(FAILURE)) is not None:
+                raise CaseError(failure)
             return super()._transform(index)
         except Exception as error:
             if not self.keep_going:

@@ -26,7 +26,7 @@ from .command_line import end_with_the_cause, typed_values
 
 TEXT_KEYS = (
     *("image", "datalist", "dataset_dir", "section", "output_dir", "ckpt_dir", "ckpt_path", "last_path"),
-    *("pretrained", "trt_path", "bundle_root", "times", "orientation", "cbf", "cbv", "mtt", "tmax"),
+    *("pretrained", "trt_path", "bundle_root", "times", "orientation", "series_uid", "cbf", "cbv", "mtt", "tmax"),
 )
 """Keys whose value is a path or a name: text that comes from outside, never an expression."""
 
@@ -65,7 +65,9 @@ _SHARE = (_is_number(0, 1), "a number in [0, 1]")
 _COUNT = (_is_count(1), "a whole number of at least 1")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("mirror", "amp", "resume", "overwrite", "synchronize_norms", "use_given_maps"), _SWITCH),
+    **dict.fromkeys(
+        ("mirror", "amp", "resume", "overwrite", "synchronize_norms", "use_given_maps", "identify"), _SWITCH
+    ),
     **dict.fromkeys(("cache_rate", "computed_maps", "elastic_probability"), _SHARE),
     **dict.fromkeys(("epochs", "batch_size", "image_size", "val_interval"), _COUNT),
     "min_lesion_ml": (_is_number(0), "a volume in ml, 0 or more"),
