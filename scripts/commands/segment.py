@@ -26,6 +26,13 @@ def run(
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="where to write: one folder for each case, cases.csv.")],
     maps: Annotated[bool, typer.Option("--maps", help="also write what `ctp-stroke maps` does.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="also write the report (HTML and PDF), and so the maps.")
+    ] = False,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="also write the results as DICOM objects of each study, and so the maps."),
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:1; default: the first GPU, else the CPU.", show_default=False)
     ] = None,
@@ -66,14 +73,14 @@ def run(
     options |= {"amp": amp, "mirror": mirror, "min_lesion_ml": min_lesion_ml, "section": section}
     if use_given_maps:
         options["use_given_maps"] = True
-    return segment(inputs, out, options, maps=maps, overwrite=overwrite)
+    return segment(inputs, out, options, overwrite=overwrite, maps=maps, report=report, dicom=dicom)
 
 
-def segment(inputs: list[Path], out: Path, options: dict[str, Any], *, maps: bool = False, overwrite: bool) -> int:
-    """Segment, say which cases failed, and return the exit status."""
+def segment(inputs: list[Path], out: Path, options: dict[str, Any], **more: bool) -> int:
+    """Segment, say which cases failed, and return the exit status; see `Segmentation` for the arguments."""
     from .segmentation import Segmentation
 
-    segmentation = Segmentation(inputs, out, options, overwrite=overwrite, maps=maps)
+    segmentation = Segmentation(inputs, out, options, **more)
     failed = segmentation.run()
     if failed and len(segmentation.cases) > 1:
         typer.echo(f"{len(failed)} of {len(segmentation.cases)} cases failed: {', '.join(failed)}", err=True)

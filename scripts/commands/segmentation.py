@@ -16,14 +16,18 @@ from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 from tqdm import tqdm
 
+from ..dicom.detect import require_pydicom
+from ..dicom.written import has_dicom_results, remove_dicom_results
 from ..io.case import MAP_KEYS
 from ..io.errors import DatasetError, root_error
 from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, sidecar_path
 from ..io.origin import sha256
 from ..io.paths import bundle_root
+from ..report.case_results import CaseResults
 from ..report.lesion_panel import describe, draw_case
-from ..workflow.case_dataset import failure_line
+from ..workflow.case_dataset import FAILURE, failure_line
 from ..workflow.case_evaluator import CaseEvaluator
+from ..workflow.inference_cases import STUDY_KEY
 from ..workflow.result_writer import ResultWriter
 from .perfusion_maps import MapsRequest, is_complete, write_maps
 
@@ -41,6 +45,8 @@ class Segmentation:
         options: other keys of `configs/inference.json`.
         overwrite: segment complete cases again, and replace results of other series.
         maps: also write perfusion maps and their reading.
+        report: also write the report, and so the maps.
+        dicom: also write the results as DICOM objects of the study that each case comes from, and so the maps.
     """
 
     def __init__(
@@ -51,8 +57,13 @@ class Segmentation:
         *,
         overwrite: bool = False,
         maps: bool = False,
+        report: bool = False,
+        dicom: bool = False,
     ):
-        self.out, self.overwrite, self.maps = out, overwrite, maps
+        self.out, self.overwrite, self.maps = out, overwrite, maps or report or dicom
+        self.report, self.dicom = report, dicom
+        if dicom:
+            require_pydicom()
         self.workflow = _workflow({"image": list(images), "output_dir": out, "overwrite": overwrite, **options})
         self.options = options
         self.cases: list[Case] = []
@@ -73,6 +84,7 @@ class Segmentation:
             dataset = parser.get_parsed_content("dataset")
             writer = _one(parser.get_parsed_content("handlers"), ResultWriter)
             self.cases = list(dataset.data)
+            self._check_studies()
             writer.settings = self._settings(parser.get_parsed_content("ckpt_path"))
             writer.check(self.cases)
             left = [case for case in self.cases if self.overwrite or not writer.is_done(case["case"])]
@@ -126,10 +138,37 @@ class Segmentation:
         volumes = {"predicted lesion": row["lesion_volume_ml"]}
         if not (complete and picture.is_file()):
             volumes = draw_case(case, self.out, picture, self._maps_to_draw(case, folder))
+        self._write_report(case, folder, complete)
         self.complete.add(name)
         tqdm.write(f"{name}: {'complete already: ' * complete}{describe(volumes)}; {folder}")
         for line in lines:
             tqdm.write(line)
+
+    def _check_studies(self) -> None:
+        """Raise ValueError if results are to be DICOM objects of a case that is no DICOM study."""
+        others = [case["image"] for case in self.cases if STUDY_KEY not in case and FAILURE not in case]
+        if self.dicom and others:
+            raise ValueError(f"--dicom: expected DICOM studies, which the results are to join, got '{others[0]}'")
+
+    def _write_report(self, case: Case, folder: Path, complete: bool) -> None:
+        """Write the report and the DICOM objects, or remove those of results that are no longer there."""
+        name = case["case"]
+        pages = [folder / f"{name}_report.{suffix}" for suffix in ("html", "pdf")]
+        if not complete:
+            for page in pages:
+                page.unlink(missing_ok=True)
+            remove_dicom_results(folder)
+        if self.report and not all(page.is_file() for page in pages):
+            from ..report.case_page import write_page
+
+            write_page(CaseResults.load(folder))
+        if self.dicom and not has_dicom_results(folder):
+            from ..dicom.read import read_source
+            from ..dicom.write import write_dicom_results
+
+            source = read_source(case[STUDY_KEY], series_uid=case["series_uid"])
+            results = CaseResults.load(folder)
+            write_dicom_results(results, source, self.out, report_pdf=pages[1] if self.report else None)
 
     def _maps_to_draw(self, case: Case, folder: Path) -> dict[str, Path]:
         """CBF and Tmax as the network had them: those of the case if it took these, else those that were written."""

@@ -42,7 +42,7 @@ def converted(
         identify: name the case by the patient's ID, in place of a hash of the UIDs.
 
     Returns:
-        The case: its name, `case`, and the path of its series, `image`.
+        The case: its name, `case`, the path of its series, `image`, and the UID of the series, `series_uid`.
 
     Raises:
         DicomError, FileNotFoundError, ModuleNotFoundError: as `read_study`.
@@ -60,7 +60,7 @@ def converted(
     logger.info("%s: %s", name, series.source.chosen)
     write_json(target.with_suffix(".json"), times | uids)
     write_nifti(target, series.hu, series.affine, dt_s=_interval_s(times["FrameTimesStart"]))
-    return {"case": name, "image": str(target)}
+    return {"case": name, "image": str(target), "series_uid": uids["SeriesInstanceUID"]}
 
 
 def _times(times_s: NDArray[np.float64]) -> dict[str, list]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from pydicom import Dataset
@@ -16,10 +15,7 @@ from .parametric_maps import MAPS, make_map
 from .perfusion_series import SourceSeries
 from .secondary_capture import make_overlays, make_panels
 from .segmentation import make_segmentation, segments_of
-
-_LAST = "sr.dcm"
-"""The commit marker: it refers to the masks, so that where it is they are."""
-_OURS = re.compile(rf"(seg|sr|report|panel(_[a-z]+)?|overlay_\d+|{'|'.join(MAPS)})\.dcm")
+from .written import FOLDER, LAST, dicom_results
 
 
 def write_dicom_results(
@@ -45,9 +41,9 @@ def write_dicom_results(
         FileNotFoundError: there is no `report_pdf`.
     """
     objects = _objects(results, source, report_pdf)
-    folder = Path(out) / results.case / "dicom"
-    earlier = [path.name for path in folder.glob("*.dcm") if _OURS.fullmatch(path.name)] if folder.is_dir() else []
-    with files_together(folder, _LAST, earlier) as complete:
+    case_folder = Path(out) / results.case
+    folder = case_folder / FOLDER
+    with files_together(folder, LAST, [path.name for path in dicom_results(case_folder)]) as complete:
         for name, dataset in objects.items():
             dataset.save_as(complete / f"{name}.dcm", enforce_file_format=True)
     return [folder / f"{name}.dcm" for name in objects]

@@ -15,6 +15,9 @@ from ..io.given_cases import given_cases
 from ..io.names import repeated_names
 from .case_dataset import FAILURE
 
+STUDY_KEY = "study"
+"""Of the case of a DICOM study: where the study lies."""
+
 Paths = Sequence[str | os.PathLike[str]]
 
 
@@ -85,7 +88,7 @@ def _cases_of(
         raise ValueError("output_dir: expected a folder for the series of DICOM studies, got none")
     for number, study in enumerate(studies, start=1):
         try:
-            cases.append(converted(study, output_dir, **reading))
+            cases.append(converted(study, output_dir, **reading) | {STUDY_KEY: os.fspath(study)})
         except CLEAR_ERRORS as error:
             if len(studies) + len(cases) == 1:
                 raise
