@@ -84,7 +84,7 @@ def find_perfusion(entries: Sequence[Entry], series_uid: str | None, place: str)
         if rest:
             why = f"preferred to {', '.join(group.place for group in rest)}: {_reason(best, rest[0])}"
     _raise_first_problem(best.entries)
-    return best, f"{best.place} of {others}: {why}"
+    return best, f"{best.place}, of {others} in all: {why}"
 
 
 def _without_copies(entries: Iterable[Entry]) -> list[Entry]:

@@ -10,6 +10,7 @@ from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom.sr.coding import Code
 
+from ..report.scales import COLORS
 from .case_files import RESEARCH_ONLY, CaseFiles
 from .codes import ABNORMAL, ARTIFICIAL_INTELLIGENCE, BRAIN, INFARCT, ISCHEMIA
 from .grid import planes
@@ -34,21 +35,26 @@ class Segment(NamedTuple):
 def segments_of(results: CaseFiles) -> list[Segment]:
     """The masks that a case has: the lesion, and where there are perfusion maps the core and the delayed tissue.
 
-    Colors after Okabe and Ito 2008, distinct also for the color-blind; those of the core and the delay are the panel's.
+    Their colors are those of the panels and the report.
     """
     lesion_ml = float(results.record["row"]["lesion_volume_ml"])
-    found = [Segment("lesion", 1, "Ischemic lesion", INFARCT, (240, 228, 66), lesion_ml)]
+    found = [Segment("lesion", 1, "Ischemic lesion", INFARCT, _rgb("lesion"), lesion_ml)]
     if results.summary is None:
         return found
     limit, volumes = delay_limit_s(results), results.summary
     others = (
-        ("core", "Infarct core (CTP)", INFARCT, (255, 106, 19), volumes["core_ml"]),
-        ("delay", f"Tmax > {limit} s", ISCHEMIA, (86, 180, 233), volumes["tmax_ml"][limit]),
+        ("core", "Infarct core (CTP)", INFARCT, _rgb("core"), volumes["core_ml"]),
+        ("delay", f"Tmax > {limit} s", ISCHEMIA, _rgb("delay"), volumes["tmax_ml"][limit]),
     )
     for name, label, kind, rgb, volume_ml in others:
         if results.file(name).is_file():
             found.append(Segment(name, len(found) + 1, label, kind, rgb, volume_ml))
     return found
+
+
+def _rgb(name: str) -> Color:
+    value = COLORS[name]
+    return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
 
 
 def delay_limit_s(results: CaseFiles) -> str:

@@ -53,7 +53,8 @@ def case_pdf(results: CaseResults, curves: Curves | None, picture: bytes | None)
     if summary:
         story.append(
             _text(
-                "In parentheses: interval of 90 % for the noise of the maps alone. HIR: hypoperfusion intensity ratio.",
+                "In parentheses: interval of 90 % for the noise and the errors of the maps, not those of the "
+                "thresholds. HIR: hypoperfusion intensity ratio.",
                 6,
                 _SOFT,
             )

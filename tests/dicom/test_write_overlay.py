@@ -14,7 +14,7 @@ from scripts.dicom.segmentation import segments_of
 from tests.dicom.simple_ct import axial_affine, make_results
 
 SHAPE = (32, 40, 5)
-YELLOW, ORANGE, BLUE = (240, 228, 66), (255, 106, 19), (86, 180, 233)
+LESION, ORANGE, BLUE = (255, 79, 216), (255, 106, 19), (86, 180, 233)
 TOP, SCALE = 26, 16  # of the picture below the statement; 512 / 32 columns
 
 
@@ -47,8 +47,8 @@ def test_a_voxel_on_the_patient_s_right_front_is_drawn_left_and_up(tmp_path):
     results = make_results(tmp_path / "case_a", axial_affine(), SHAPE)
     one_voxel(results, (2, 5, 3))  # the first columns lie on the right, the first rows in front
     drawn = pictures(results)
-    assert not colored(drawn[0], YELLOW).any()
-    rows, columns = np.nonzero(colored(drawn[3], YELLOW))
+    assert not colored(drawn[0], LESION).any()
+    rows, columns = np.nonzero(colored(drawn[3], LESION))
     assert (rows.min(), rows.max() + 1) == (5 * SCALE, 6 * SCALE)
     left = (drawn[3].shape[1] - SHAPE[0] * SCALE) // 2
     assert (columns.min() - left, columns.max() + 1 - left) == (2 * SCALE, 3 * SCALE)
@@ -74,7 +74,7 @@ def test_pixels_are_as_high_as_wide(tmp_path):
 def test_masks_are_outlines_the_lesion_on_top(tmp_path):
     results = make_results(tmp_path / "case_a", axial_affine(), SHAPE)
     picture = pictures(results)[3]
-    areas = [colored(picture, color).sum() for color in (YELLOW, ORANGE, BLUE)]
+    areas = [colored(picture, color).sum() for color in (LESION, ORANGE, BLUE)]
     assert min(areas) > 0
     assert max(areas) < 0.2 * (results.volume("lesion")[..., 3] > 0).sum() * SCALE**2
 

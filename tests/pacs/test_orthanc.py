@@ -18,17 +18,21 @@ import numpy as np
 import pytest
 import requests
 from pydicom import dcmread
-from pydicom.uid import JPEGLSLossless, SecondaryCaptureImageStorage
+from pydicom.uid import CTImageStorage, JPEGLSLossless, SecondaryCaptureImageStorage
 
+from scripts.cli import main
 from scripts.dicom import web
 from scripts.dicom.node import web_peer
 from scripts.dicom.node.identity import study_key
+from scripts.dicom.node.processing import SegmentCommand
 from scripts.dicom.node.receiver import Access
 from scripts.dicom.node.sender import Peer
 from scripts.dicom.node.service import Node, Settings
 from scripts.dicom.node.web_peer import Fetcher, WebPeer
 from scripts.dicom.node.worker import Rules
 from tests.conftest import ROOT
+from tests.dicom import vendors
+from tests.dicom.phantom_study import phantom_scan
 from tests.dicom.small_study import NODE, instance, instances, process, result_uids, running, uid, wait_for
 from tests.processes import free_port
 
@@ -151,6 +155,35 @@ def test_orthanc_sends_a_study_and_finds_the_results_in_it(orthanc, node_port, t
         wait_for(lambda: node.receiver.counts["not_kept"] == 3 + 2)
         assert node.queue() == {"waiting": 0, "processing": 0, "sending": 0, "done": 1, "failed": 0}
         assert len(orthanc.results("dimse")) == 2
+
+
+@pytest.mark.slow
+def test_a_ct_perfusion_is_segmented_and_the_results_join_it(orthanc, node_port, tmp_path):
+    """The node with its own command on a synthetic case, against the command on the same files."""
+    scan = phantom_scan(tmp_path / "data")
+    study = vendors.write(tmp_path / "study", vendors.datasets(scan, vendors.siemens(scan)))
+    assert main(["segment", str(study), "--out", str(tmp_path / "out"), "--dicom", "--report"]) == 0
+    wanted = {result.SOPInstanceUID: result for result in map(dcmread, (tmp_path / "out").glob("*/dicom/*.dcm"))}
+
+    for path in study.iterdir():
+        requests.post(f"{orthanc.url}/instances", data=path.read_bytes(), timeout=30).raise_for_status()
+    settings = Settings(tmp_path / "node", None, rules=Rules(quiet_s=1.0))
+    node = Node(settings, SegmentCommand(), WebPeer(orthanc.web))
+    make = lambda inbox, note: Fetcher(orthanc.web, inbox, settings.folder, [vendors.STUDY], note=note)  # noqa: E731
+    assert node.run(make, once=True) == 0
+
+    client = web.client(orthanc.web)
+    found = {
+        item["00080018"]["Value"][0]: item["0020000E"]["Value"][0]
+        for item in client.search_for_instances(vendors.STUDY)
+        if item["00080016"]["Value"][0] != CTImageStorage
+    }
+    assert set(found) == set(wanted)
+    for name, result in wanted.items():
+        stored = client.retrieve_instance(vendors.STUDY, found[name], name)
+        assert stored.SOPClassUID == result.SOPClassUID
+        if "Rows" in result:
+            np.testing.assert_array_equal(stored.pixel_array, result.pixel_array)
 
 
 def test_the_route_of_the_docs_sends_a_stable_study_and_ends(orthanc, node_port, tmp_path):
