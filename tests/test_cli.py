@@ -216,7 +216,9 @@ def test_the_commands_of_the_readme_in_an_empty_folder_of_an_installed_environme
     root = installed / "ctp_stroke_lesion_segmentation"
     tracked = subprocess.run(["git", "ls-files", "scripts"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {name for name in tracked.stdout.split() if (ROOT / name).is_file()} == {
-        str(path.relative_to(root)) for path in root.glob("scripts/**/*.py")
+        str(path.relative_to(root))
+        for path in root.glob("scripts/**/*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert (root / "models" / "model.pt").read_bytes() == (ROOT / "models" / "model.pt").read_bytes()
     assert (root / "docs" / "data_license.txt").is_file()
@@ -235,7 +237,7 @@ def test_the_commands_of_the_readme_in_an_empty_folder_of_an_installed_environme
         return done.stdout
 
     readme = re.findall(r"\| `(ctp-stroke [^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert {command.split()[1] for command in readme} == {"segment", "maps", "datalist", "phantom", "demo"}
+    assert {command.split()[1] for command in readme} == {*("segment", "maps", "report", "datalist", "phantom", "demo")}
     printed = {}
     for command in readme:
         if "TRAINING" in command:

@@ -180,9 +180,12 @@ def test_the_network_does_what_the_metadata_say():
 
 
 def test_nothing_loads_what_it_should_not_trust():
-    forbidden = re.compile(r"\b(pickle|eval\(|exec\(|weights_only=False|os\.system|shell=True|urllib|requests\.)")
+    loading = r"pickle|eval\(|exec\(|weights_only=False|os\.system|shell=True"
+    network = r"|urllib\.|requests\."
+    door = ROOT / "scripts" / "dicom" / "web.py"  # the one that asks a server: the one that the user names
     for folder in ("scripts", "bundle"):
         for path in (ROOT / folder).rglob("*.py"):
+            forbidden = re.compile(rf"\b({loading}{'' if path == door else network})")
             found = [line for line in path.read_text().splitlines() if forbidden.search(line.replace(".eval()", ""))]
             assert not found, f"{path}: {found}"
 

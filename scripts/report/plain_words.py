@@ -65,6 +65,7 @@ PLAIN = {
     "pixel": _GRID,
     "slice_distance": _GRID,
     "size_conflict": _GRID,
+    "few_slices": "One slice shows the brain: movement along the body and other levels are not seen.",
     "coverage": "The slices cover an unusual height: volumes are those of this part.",
     "header_interval": _TIMES,
     "times_conflict": "Two sources state different frame times: every delay and flow depends on them.",

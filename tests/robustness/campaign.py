@@ -76,8 +76,8 @@ def digests(folder: Path) -> dict[str, str]:
 class Base:
     """An honest series, what the command finds in it, and what it finds in damaged ones.
 
-    A phantom of 4 slices of 64 x 64 pixels, with Tmax above 6 s in about 115 ml of the right side alone. Its one
-    warning is that of its coarse pixels.
+    A phantom of 4 slices of 64 x 64 pixels, with Tmax above 6 s in about 115 ml of the right side alone. Its
+    warnings are those of its coarse pixels and of a small core.
 
     Args:
         folder: for the files.
@@ -93,7 +93,7 @@ class Base:
         found, said = command(series, folder / "base")
         assert found is not None, said
         self.found = found
-        assert names(found) == {"pixel"}
+        assert names(found) == {"pixel", "uncertain_core"}
 
     def judge(self, content: bytes, name: str = "ctp.nii", options: Sequence[str] = ()) -> Verdict:
         """What the command makes of a file, in a folder with an earlier result and a file of somebody's."""
