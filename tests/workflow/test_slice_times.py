@@ -14,6 +14,7 @@ from scripts import cli
 from scripts.io.nifti import write_nifti
 from scripts.perfusion import PerfusionVolumes, Reading, perfusion_maps, read_maps
 from scripts.phantom.case import PhantomCase, sample_patient, sample_scan, simulate_case
+from tests.dicom import vendors
 
 SEED, MATRIX, N_SLICES, INTERVAL_S, N_FRAMES = 3, 96, 6, 1.5, 41
 OFFSETS_S = np.repeat([0.0, INTERVAL_S / 2], N_SLICES // 2)
@@ -85,22 +86,37 @@ def test_the_volumes_are_those_of_slices_taken_at_once(scans: Scans) -> None:
 
 @pytest.mark.slow
 def test_the_lesion_is_that_of_slices_taken_at_once(scans: Scans, tmp_path: Path) -> None:
-    """By the weights that ship, through the command, with the sidecar alone to tell the times.
+    """By the weights that ship, through the command, with the sidecar alone to tell the times, or the headers of DICOM.
 
     The samples are not the same, so neither are the masks: to start the whole scan half an interval later, without two
     positions, changes as much.
     """
-    for name, case in (("at_once", scans.at_once), ("jog", scans.jog)):
-        series = case.series.hu.transpose(1, 2, 3, 0)
-        write_nifti(tmp_path / f"{name}.nii", series, case.grid.affine, dt_s=INTERVAL_S)
-    (tmp_path / "jog.json").write_text(json.dumps({"SliceTimesStart": scans.slice_times_s.tolist()}))
-    images = [str(tmp_path / f"{name}.nii") for name in ("at_once", "jog")]
-    assert cli.main(["segment", *images, "--out", str(tmp_path / "results")]) == 0
-    folder = tmp_path / "results"
-    at_once, jog = (
-        nib.nifti1.load(folder / name / f"{name}_lesion.nii.gz").get_fdata() > 0 for name in ("at_once", "jog")
+    scan = replace(
+        vendors.scan(),
+        hu=integers(scans.jog),
+        times_s=scans.slice_times_s,
+        spacing_mm=tuple(scans.jog.grid.spacing_mm[1::-1].tolist()),
+        step_mm=(0.0, 0.0, float(scans.jog.grid.spacing_mm[2])),
     )
+    study = vendors.write(tmp_path / "study", vendors.datasets(scan, vendors.philips_jog(scan)))
+    for name, case in (("at_once", scans.at_once), ("jog", scans.jog)):
+        write_nifti(tmp_path / f"{name}.nii", integers(case), scan.affine, dt_s=INTERVAL_S)
+    (tmp_path / "jog.json").write_text(json.dumps({"SliceTimesStart": scans.slice_times_s.tolist()}))
+    inputs = [*(str(tmp_path / f"{name}.nii") for name in ("at_once", "jog")), str(study)]
+    assert cli.main(["segment", *inputs, "--out", str(tmp_path / "results")]) == 0
+    folder = tmp_path / "results"
+    (of_study,) = (path.name for path in folder.glob("ctp-*"))
+    at_once, jog, dicom = (
+        nib.nifti1.load(folder / name / f"{name}_lesion.nii.gz").get_fdata() > 0
+        for name in ("at_once", "jog", of_study)
+    )
+    np.testing.assert_array_equal(dicom, jog)
     assert at_once.sum() > 500
     assert 2 * (at_once & jog).sum() / (at_once.sum() + jog.sum()) >= 0.98
     record = json.loads((folder / "jog" / "jog_result.json").read_text())["frame_times"]
     assert record["slice_offsets_s"] == (OFFSETS_S - OFFSETS_S.mean()).tolist()
+
+
+def integers(case: PhantomCase) -> np.ndarray:
+    """A series as a scanner stores it: (columns, rows, slices, frames), whole HU."""
+    return np.rint(case.series.hu.transpose(1, 2, 3, 0)).clip(-1000, 3000).astype(np.int16)
