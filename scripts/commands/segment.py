@@ -30,8 +30,7 @@ def run(
         bool, typer.Option("--report", help="also write the report (HTML and PDF), and so the maps.")
     ] = False,
     dicom: Annotated[
-        bool,
-        typer.Option("--dicom", help="also write the results as DICOM objects of each study, and so the maps."),
+        bool, typer.Option("--dicom", help="also write the results as DICOM objects of each study, and so the maps.")
     ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:1; default: the first GPU, else the CPU.", show_default=False)

@@ -221,7 +221,5 @@ def _words(finding: Any) -> str:
 
 def _algorithm(heading: Heading) -> AlgorithmIdentification:
     return AlgorithmIdentification(
-        name=MODEL,
-        version=heading.version,
-        parameters=[f"weights SHA-256 {heading.weights}", "research only"],
+        name=MODEL, version=heading.version, parameters=[f"weights SHA-256 {heading.weights}", "research only"]
     )

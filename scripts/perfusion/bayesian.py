@@ -182,9 +182,7 @@ class BayesianEstimator:
             yield part, torch.lerp(broad, narrow, trust), sd, shapes
 
 
-def fit_shapes(
-    examination: Sequence[tuple[BayesianEstimator, Tensor, tuple[Tensor, Tensor], Tensor | float]],
-) -> None:
+def fit_shapes(examination: Sequence[tuple[BayesianEstimator, Tensor, tuple[Tensor, Tensor], Tensor | float]]) -> None:
     """Let estimators of one examination share the probabilities of the shapes that all its curves show.
 
     Args:

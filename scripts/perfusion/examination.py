@@ -41,12 +41,7 @@ class Examination(NamedTuple):
 
 
 def examine(
-    series: Tensor,
-    times_s: Times,
-    spacing_mm: Spacing,
-    *,
-    brain: Tensor | None = None,
-    motion_correction: bool = True,
+    series: Tensor, times_s: Times, spacing_mm: Spacing, *, brain: Tensor | None = None, motion_correction: bool = True
 ) -> Examination:
     """Leave out the frames that movement spoiled, align the others where the head moved, and find the brain.
 
@@ -79,12 +74,7 @@ def examine(
 
 
 def _found(
-    series: Tensor,
-    times: Tensor,
-    all_times: Tensor,
-    spacing_mm: Spacing,
-    motion: FrameMotion,
-    brain: Tensor | None,
+    series: Tensor, times: Tensor, all_times: Tensor, spacing_mm: Spacing, motion: FrameMotion, brain: Tensor | None
 ) -> Examination:
     brain = brain_mask(series, spacing_mm) if brain is None else (brain != 0).to(series.device)
     if not brain.any():

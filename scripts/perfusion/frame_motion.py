@@ -120,10 +120,7 @@ def _slices_moved(frames: Tensor, extent_mm: tuple[float, float]) -> Tensor:
     usual = usual_frame(frames)
     up, down = (
         RobustFit(own, extent_mm, other).coefficients(images, _WEIGHTINGS)[:, -1].float().clamp_min(0)
-        for own, other, images in (
-            (usual[1:], usual[:-1], frames[:, 1:]),
-            (usual[:-1], usual[1:], frames[:, :-1]),
-        )
+        for own, other, images in ((usual[1:], usual[:-1], frames[:, 1:]), (usual[:-1], usual[1:], frames[:, :-1]))
     )
     difference_hu2 = (usual[1:] - usual[:-1]).square().mean()
     return torch.where(up > down, up, -down) * difference_hu2 / (difference_hu2 + _ALIKE_HU2)

@@ -34,11 +34,7 @@ class InPlaneGrid:
     def __init__(self, shape: tuple[int, ...], spacing_mm: Spacing) -> None:
         self.shape = shape
         self.factor = tuple(max(1, round(RESOLVED_MM / size_mm)) for size_mm in spacing_mm[:2])
-        self.spacing_mm: Spacing = (
-            spacing_mm[0] * self.factor[0],
-            spacing_mm[1] * self.factor[1],
-            spacing_mm[2],
-        )
+        self.spacing_mm: Spacing = (spacing_mm[0] * self.factor[0], spacing_mm[1] * self.factor[1], spacing_mm[2])
 
     def reduced(self, series: Tensor) -> Tensor:
         """Means over the groups of a series (T, H, W, D); the last group of an axis may hold fewer pixels."""

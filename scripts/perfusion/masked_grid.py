@@ -45,11 +45,7 @@ class MaskedGrid:
         return moved
 
     def curves(
-        self,
-        frames: Tensor,
-        sigma_mm: float = 0.0,
-        spacing_mm: Spacing = (1.0, 1.0, 1.0),
-        source: Tensor | None = None,
+        self, frames: Tensor, sigma_mm: float = 0.0, spacing_mm: Spacing = (1.0, 1.0, 1.0), source: Tensor | None = None
     ) -> Tensor:
         """Values (T, N) of frames (T, H, W, D), each slice smoothed by a Gaussian normalised within the mask.
 
@@ -99,12 +95,7 @@ class MaskedGrid:
         return self._inside if source is None else _file_order(source[self._box] & self.mask[self._box])
 
     def _smoothed(
-        self,
-        planes: Callable[[slice], Tensor],
-        count: int,
-        sigma_mm: float,
-        spacing_mm: Spacing,
-        used: Tensor,
+        self, planes: Callable[[slice], Tensor], count: int, sigma_mm: float, spacing_mm: Spacing, used: Tensor
     ) -> Tensor:
         """Smoothed values (count, N) of frames, zero where not used, of which `planes` gives a few at a time."""
         device = self._index.device

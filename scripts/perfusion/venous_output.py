@@ -58,13 +58,7 @@ class VenousOutput(NamedTuple):
 
 
 def find_venous_output(
-    series: Tensor,
-    brain: Tensor,
-    interior: Tensor,
-    aif_hu: Tensor,
-    n_baseline: int,
-    times: Tensor,
-    spacing_mm: Spacing,
+    series: Tensor, brain: Tensor, interior: Tensor, aif_hu: Tensor, n_baseline: int, times: Tensor, spacing_mm: Spacing
 ) -> VenousOutput:
     """Find the voxels of a large sinus in the interior of the head.
 

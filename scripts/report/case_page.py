@@ -50,10 +50,7 @@ def write_page(results: CaseResults) -> list[Path]:
 
     layers, curves = slice_layers(results), curves_of(results)
     picture = mosaic(layers)
-    written = {
-        "html": case_html(results, layers, curves, picture).encode(),
-        "pdf": case_pdf(results, curves, picture),
-    }
+    written = {"html": case_html(results, layers, curves, picture).encode(), "pdf": case_pdf(results, curves, picture)}
     paths = []
     for ending, content in written.items():
         paths.append(results.folder / f"{results.case}_report.{ending}")
