@@ -102,8 +102,8 @@ def _key_of(name: str) -> str | None:
 
 def _wrong_counts(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> list[str]:
     """One line for each file that is missing or there more than once."""
-    labelled = any(files[LABEL_KEY] for files in found.values())
-    optional = {"dwi"} if labelled else {"dwi", LABEL_KEY}
+    labeled = any(files[LABEL_KEY] for files in found.values())
+    optional = {"dwi"} if labeled else {"dwi", LABEL_KEY}
     problems: list[str] = []
     for name, files in found.items():
         for key, modality in MODALITIES.items():

@@ -55,15 +55,15 @@ def curve_features(curves: Tensor, times_s: Times) -> CurveFeatures:
 
 
 def smooth_in_time(curves: Tensor) -> Tensor:
-    """Weight every frame and its neighbours by 1/4, 1/2, 1/4; curves (T, N), the ends repeated."""
+    """Weight every frame and its neighbors by 1/4, 1/2, 1/4; curves (T, N), the ends repeated."""
     smooth = _MIDDLE_WEIGHT * curves
-    for part, neighbour in (
+    for part, neighbor in (
         (smooth[1:], curves[:-1]),
         (smooth[:-1], curves[1:]),
         (smooth[:1], curves[:1]),
         (smooth[-1:], curves[-1:]),
     ):
-        part.add_(neighbour, alpha=_SIDE_WEIGHT)
+        part.add_(neighbor, alpha=_SIDE_WEIGHT)
     return smooth
 
 

@@ -47,7 +47,7 @@ class MaskedGrid:
     def curves(
         self, frames: Tensor, sigma_mm: float = 0.0, spacing_mm: Spacing = (1.0, 1.0, 1.0), source: Tensor | None = None
     ) -> Tensor:
-        """Values (T, N) of frames (T, H, W, D), each slice smoothed by a Gaussian normalised within the mask.
+        """Values (T, N) of frames (T, H, W, D), each slice smoothed by a Gaussian normalized within the mask.
 
         Along a row and along a column the Gaussian is a banded matrix, so two matrix products smooth all slices at
         once. Slices are too thick to be smoothed across.
@@ -140,7 +140,7 @@ def _file_order(volume: Tensor) -> Tensor:
 
 
 class _Band:
-    """Symmetric (size, size) matrix that convolves a line with a Gaussian; not normalised at the ends."""
+    """Symmetric (size, size) matrix that convolves a line with a Gaussian; not normalized at the ends."""
 
     def __init__(self, size: int, sigma: float, device: torch.device) -> None:
         place = torch.arange(size, device=device, dtype=torch.float32)

@@ -58,7 +58,7 @@ def _terms(reference: Tensor, grid: MaskedGrid, spacing_mm: Spacing) -> Tensor:
 
 
 def _inner_gradient(image: Tensor, mask: Tensor, axis: int) -> Tensor:
-    """Central difference along an axis, 0 where a neighbour lies outside the mask."""
+    """Central difference along an axis, 0 where a neighbor lies outside the mask."""
     ahead, behind = image.roll(-1, axis), image.roll(1, axis)
     inner = mask & mask.roll(-1, axis) & mask.roll(1, axis)
     return torch.where(inner, (ahead - behind) / 2, 0.0)

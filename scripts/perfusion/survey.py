@@ -180,7 +180,7 @@ def slab_step_s(survey: Survey, times_s: Tensor, slice_times_s: Tensor | None = 
 
     What the times of the slices (D, T) say, if there are any, is no lateness.
 
-    A slice's curve is its neighbours' mean, scaled and shifted: to first order a combination of that mean, its slope
+    A slice's curve is its neighbors' mean, scaled and shifted: to first order a combination of that mean, its slope
     and a level, whose least-squares fit tells the shift.
     """
     slices = [index for index in range(survey.brain.shape[2]) if survey.brain[..., index].sum() > _FEWEST_VESSELS]

@@ -64,7 +64,7 @@ def draw_case(
         maps: files of the `cbf` and the `tmax` to draw; none are drawn without.
 
     Returns:
-        The volumes in ml: `predicted lesion` and, for a labelled case, `true lesion`.
+        The volumes in ml: `predicted lesion` and, for a labeled case, `true lesion`.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -32,7 +32,7 @@ SUPERVISED = {
 def pseudo_dwi_discriminator(conditions: int, channels: int = 16, image_size: int = 256) -> nn.Module:
     """Return the multi-scale discriminator of a DWI: one scale for local detail and one for the whole slice.
 
-    It is MONAI's, with the instance normalisation of pix2pixHD (Wang T.-C. et al. 2018), which Wang 2020 refers to:
+    It is MONAI's, with the instance normalization of pix2pixHD (Wang T.-C. et al. 2018), which Wang 2020 refers to:
     what it says of an image does not depend on the others in the batch. At 256 pixels a logit of the first scale sees
     46 pixels, one of the second the whole slice. Smaller slices get fewer layers, as many as there are pixels for.
 
@@ -50,7 +50,7 @@ def pseudo_dwi_discriminator(conditions: int, channels: int = 16, image_size: in
             f"got {conditions}, {channels} and {image_size}."
         )
     # The second scale has twice the layers, so 4^layers is what it divides the side by. Four pixels have to be left:
-    # the last convolution takes one away, and the normalisation of a single one is undefined.
+    # the last convolution takes one away, and the normalization of a single one is undefined.
     layers = 1
     while layers < 3 and image_size // 4 ** (layers + 1) >= 4:
         layers += 1

@@ -41,7 +41,7 @@ def lesion_row(case: str, lesion: np.ndarray, affine: np.ndarray, warnings: str 
 
     Returns:
         The case, its lesion volume in ml, the number of axial slices that the lesion touches, the volume in ml of its
-        largest component (26-neighbourhood), the number of components, and the warnings.
+        largest component (26-neighborhood), the number of components, and the warnings.
     """
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     slice_axis = int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))

@@ -22,7 +22,7 @@ WIDTHS = [2, 4, 4]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights of small widths, with statistics of batch normalisation that differ from those it starts with."""
+    """Weights of small widths, with statistics of batch normalization that differ from those it starts with."""
     torch.manual_seed(0)
     network = StrokeLesionNet(WIDTHS)
     for _ in range(3):

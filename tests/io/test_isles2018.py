@@ -209,7 +209,7 @@ def test_command_writes_folds(isles: Make, tmp_path: Path) -> None:
         assert all(sections.values())
 
 
-def test_command_puts_unlabelled_cases_into_testing(isles: Make) -> None:
+def test_command_puts_unlabeled_cases_into_testing(isles: Make) -> None:
     root = isles(3, leave_out=("dwi", "label"))
     assert main([str(root)]) == 0
     assert len(load_datalist(root / "datalist.json", "testing", root)) == 3

@@ -70,7 +70,7 @@ def test_asking_for_the_operators_draws_no_random_numbers(fresh):
 
 
 @pytest.mark.parametrize("name", moment_kernels._KERNELS)
-def test_switchable_normalisation_without_the_kernels(monkeypatch, name):
+def test_switchable_normalization_without_the_kernels(monkeypatch, name):
     torch.manual_seed(0)
     layer = SwitchableNorm2d(3)
     x = torch.randn(2, 3, 5, 5, requires_grad=True)

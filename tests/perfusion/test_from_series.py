@@ -54,7 +54,7 @@ def test_brain_of_an_empty_image_is_empty() -> None:
     assert not brain_mask(torch.zeros(5, 16, 16, 2), SPACING_MM).any()
 
 
-def test_smoothing_within_the_mask_equals_normalised_convolution_and_keeps_constants() -> None:
+def test_smoothing_within_the_mask_equals_normalized_convolution_and_keeps_constants() -> None:
     rng = np.random.default_rng(1)
     mask = rng.random((24, 20, 3)) > 0.4
     volume = rng.standard_normal((24, 20, 3)).astype(np.float32)

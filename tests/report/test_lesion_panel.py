@@ -14,7 +14,7 @@ from tests.conftest import axial_affine
 
 @pytest.fixture
 def cases(write_case: Callable[..., dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Three labelled cases, of which the second has no DWI and the third no lesion."""
+    """Three labeled cases, of which the second has no DWI and the third no lesion."""
     empty = np.zeros((64, 64, 3), bool)
     return {
         f"case_{i}": write_case(f"case_{i}", seed=i, dwi=i != 3, lesion=empty if i == 4 else None) for i in (2, 3, 4)
