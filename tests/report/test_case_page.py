@@ -233,7 +233,7 @@ def test_the_page_needs_nothing_and_runs_nothing_but_its_own(tmp_path: Path) -> 
     named = {attributes["for"] for tag, attributes in page.elements if tag == "label" and "for" in attributes}
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert named <= ids
-    pointed = [a[key] for _, a in page.elements for key in ("aria-labeledby", "aria-describedby") if key in a]
+    pointed = [a[key] for _, a in page.elements for key in ("aria-labelledby", "aria-describedby") if key in a]
     assert set(pointed) <= ids
 
 
