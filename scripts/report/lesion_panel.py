@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..io import atomic_path, load_case, read_nifti
 from ..io.case import MAP_KEYS
 from ..io.orientation import radiological
-from .scales import COLORS
+from .scales import COLORS, PNG
 
 PREDICTION_COLOR, TRUTH_COLOR = COLORS["lesion"], "#33D6C4"
 SLICES = 3
@@ -92,7 +92,8 @@ def draw_case(
     )
     with atomic_path(out) as temporary:
         # Without the metadata matplotlib would write its version, and the same case would not give the same bytes.
-        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
+        metadata = {"Software": None}
+        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor(), metadata=metadata, pil_kwargs=PNG)
     return volumes
 
 

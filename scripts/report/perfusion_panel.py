@@ -23,7 +23,7 @@ from ..perfusion.thresholds import ReadingThresholds
 from ..perfusion.volumes import PerfusionVolumes
 from ..perfusion.wording import RESEARCH_ONLY, flag_lines, volume_lines
 from .radiological_view import View, view_of
-from .scales import COLORS, CT, MAPS, Scale
+from .scales import COLORS, CT, MAPS, PNG, Scale
 
 _MOST_SLICES = 6
 _CELL_INCH = 1.75  # height
@@ -74,7 +74,7 @@ def write_panel(
     _draw_slices(left, maps, core, delayed, view, left_inch, height_inch)
     _write_reading(right, maps, view, reading, title, warnings, thresholds or ReadingThresholds())
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png")
+        figure.savefig(temporary, dpi=_DPI, facecolor="black", format="png", pil_kwargs=PNG)
 
 
 def _draw_slices(
