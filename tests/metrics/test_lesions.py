@@ -1,4 +1,4 @@
-"""Lesion-wise scores against `panoptica` 2.1.7, which is too heavy to install for two numbers (it needs numpy < 2.3)."""
+"""Lesion-wise scores against numbers of `panoptica` 2.1.7, which is not installed: it needs older numpy and pandas."""
 
 import numpy as np
 import pytest
