@@ -31,6 +31,8 @@ from .perfusion_maps import MapsRequest, write_maps
 RECORD = "agreement.json"
 _COMPARED = ("cbf", "cbv", "tmax")
 """Maps that the reading needs; a given MTT is compared if there is one."""
+_DELAY = "6"
+"""s; of the volumes of Tmax."""
 
 Maps = Mapping[str, NDArray[np.floating]]
 
@@ -109,26 +111,24 @@ def compare_maps(
     voxel_ml = math.prod(size) / 1000
     reading, core, delay = _read(computed, compared, affine)
     given_reading, given_core, given_delay = _read(given, compared, affine)
-    limit = "6"
+    known = {"core": math.isfinite(reading.core_ml), "given_core": math.isfinite(given_reading.core_ml)}
     row: dict[str, Any] = {
         "tissue_ml": float(tissue.sum()) * voxel_ml,
         "compared_ml": float(compared.sum()) * voxel_ml,
         **{f"{key}_r": _voxel_r(computed, given, key, compared) for key in MAP_KEYS},
-        "delay_ml": reading.tmax_ml[limit],
-        "given_delay_ml": given_reading.tmax_ml[limit],
+        "delay_ml": reading.tmax_ml[_DELAY],
+        "given_delay_ml": given_reading.tmax_ml[_DELAY],
         "core_ml": reading.core_ml,
         "given_core_ml": given_reading.core_ml,
         "delay_dice": dice(delay, given_delay),
-        "core_dice": _known(dice(core, given_core), reading, given_reading),
+        "core_dice": dice(core, given_core) if all(known.values()) else math.nan,
         "defuse3": reading.flags["defuse3"]["met"],
         "given_defuse3": given_reading.flags["defuse3"]["met"],
     }
     infarct = None if label is None else label > 0
-    masks = {"core": (core, reading), "given_core": (given_core, given_reading)}
-    masks |= {"delay": (delay, None), "given_delay": (given_delay, None)}
-    for key, (mask, source) in masks.items():
-        value = math.nan if infarct is None else dice(mask, infarct)
-        row[f"{key}_infarct_dice"] = value if source is None else _known(value, source)
+    masks = {"core": core, "given_core": given_core, "delay": delay, "given_delay": given_delay}
+    for key, mask in masks.items():
+        row[f"{key}_infarct_dice"] = dice(mask, infarct) if infarct is not None and known.get(key, True) else math.nan
     row["infarct_ml"] = math.nan if infarct is None else float(infarct.sum()) * voxel_ml
     tmax = computed["tmax"]
     return CaseAgreement(row, [dice(compared & (tmax > threshold), given_delay) for threshold in THRESHOLDS_S])
@@ -154,11 +154,6 @@ def _voxel_r(computed: Maps, given: Maps, key: str, compared: NDArray[np.bool_])
 
 def _valid(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.isfinite(values) & (values >= 0)
-
-
-def _known(value: float, *readings: Reading) -> float:
-    """NaN where a reading has no core."""
-    return value if all(math.isfinite(reading.core_ml) for reading in readings) else math.nan
 
 
 def _compare(case: Mapping[str, Any], folder: Path) -> CaseAgreement:
