@@ -69,7 +69,8 @@ def case_agreement(
         raise CaseError.of(name, ", ".join(missing), None, "given maps to compare with", "none in the datalist")
     check_headers([case])
     record, made_of = folder / RECORD, _made_of(case, method, dt_s)
-    refuse_covering([record], [case[key] for key in (SERIES_KEY, *MAP_KEYS, LABEL_KEY) if key in case])
+    inputs = [Path(case[key]) for key in (SERIES_KEY, *MAP_KEYS, LABEL_KEY) if case.get(key) is not None]
+    refuse_covering([record, *(folder / path.name for path in inputs)], inputs)  # whatever of them lies in the folder
     kept = _kept(record, made_of)
     if kept is not None and not overwrite:
         return kept

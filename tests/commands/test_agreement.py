@@ -226,6 +226,20 @@ def test_a_bad_case_does_not_stop_the_others(dataset, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_given_maps_are_never_overwritten(dataset, tmp_path, capsys):
+    entry = json.loads((dataset / "datalist.json").read_text())["testing"][0]
+    folder = tmp_path / "out" / "cases" / "small"
+    folder.mkdir(parents=True)
+    for key in ("image", *KEYS):
+        (folder / Path(entry[key]).name).write_bytes((dataset / entry[key]).read_bytes())
+    entry = {"case": "small", **{key: str(folder / Path(entry[key]).name) for key in ("image", *KEYS)}}
+    (tmp_path / "datalist.json").write_text(json.dumps({"testing": [entry]}))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["agreement", str(tmp_path / "datalist.json"), "--out", str(tmp_path / "out"), "--overwrite"]) == 1
+    assert "expected a place of its own, got that of the input" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [

@@ -22,7 +22,7 @@ def test_icc_of_shrout_and_fleiss() -> None:
 
 
 def test_icc_of_pingouin() -> None:
-    """Data set `icc` of pingouin 0.7.0 (eight wines, four judges); its ICC(A,1) is 0.727689, next to 0.729487 of C,1."""
+    """Data set `icc` of pingouin 0.7.0 (eight wines, four judges): its ICC(A,1) is 0.727689, its ICC(C,1) 0.729487."""
     wines = [[1, 2, 0, 1], [1, 3, 3, 2], [3, 8, 1, 4], [6, 4, 3, 3], [6, 5, 5, 6], [7, 5, 6, 2], [8, 7, 7, 9]]
     assert icc_a1([*wines, [9, 9, 9, 8]]) == pytest.approx(0.727689, abs=5e-7)
 
