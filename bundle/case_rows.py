@@ -8,9 +8,13 @@ import numpy as np
 
 from scripts.metrics import METRICS
 
+_LATER = {"lesion_count_difference", "lesion_f1"}
+"""Evaluations of earlier versions lack these."""
+
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a metrics.csv as :class:`scripts.metrics.CaseMetrics` writes it; an empty cell is NaN.
+    """Read a metrics.csv as :class:`scripts.metrics.CaseMetrics` writes it; an empty cell is NaN, as is a metric of
+    later versions.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -18,6 +22,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    if not rows or not {"case", *METRICS} <= set(rows[0]):
+    if not rows or not {"case", *METRICS} - _LATER <= set(rows[0]):
         raise ValueError(f"metrics '{path}': expected rows with the columns case, {', '.join(METRICS)}")
-    return [{"case": row["case"]} | {name: float(row[name] or np.nan) for name in METRICS} for row in rows]
+    return [{"case": row["case"]} | {name: float(row.get(name) or np.nan) for name in METRICS} for row in rows]

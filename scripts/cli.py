@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from .commands import datalist, demo, maps, node, phantom, report, segment
+from .commands import agreement, datalist, demo, maps, node, phantom, report, segment
 
 PROGRAM = "ctp-stroke"
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (segment, maps, report, datalist, phantom, node, demo):
+for _module in (segment, maps, report, agreement, datalist, phantom, node, demo):
     app.command(_module.NAME, epilog=_module.EXAMPLES)(_module.run)
 
 

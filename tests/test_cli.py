@@ -50,7 +50,8 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     code = (
         "import sys, time; start = time.process_time()\n"
         "from scripts.cli import main\n"
-        "for name in ('segment', 'maps', 'report', 'datalist', 'phantom', 'demo'): assert main([name, '--help']) == 0\n"
+        "for name in ('segment', 'maps', 'report', 'agreement', 'datalist', 'phantom', 'demo'):\n"
+        "    assert main([name, '--help']) == 0\n"
         "print(time.process_time() - start)\n"
         "print(*{'torch', 'monai', 'matplotlib', 'nibabel', 'numpy', 'ignite'} & sys.modules.keys())"
     )

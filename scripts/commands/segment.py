@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,12 @@ def run(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="also write the results as DICOM objects of each study, and so the maps.")
     ] = False,
+    submission: Annotated[
+        Literal["isles2018"] | None,
+        typer.Option(
+            help="also write the masks as this challenge names them, into OUT/submission.", show_default=False
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:1; default: the first GPU, else the CPU.", show_default=False)
     ] = None,
@@ -72,10 +78,12 @@ def run(
     options |= {"amp": amp, "mirror": mirror, "min_lesion_ml": min_lesion_ml, "section": section}
     if use_given_maps:
         options["use_given_maps"] = True
-    return segment(inputs, out, options, overwrite=overwrite, maps=maps, report=report, dicom=dicom)
+    return segment(
+        inputs, out, options, overwrite=overwrite, maps=maps, report=report, dicom=dicom, submission=submission
+    )
 
 
-def segment(inputs: list[Path], out: Path, options: dict[str, Any], **more: bool) -> int:
+def segment(inputs: list[Path], out: Path, options: dict[str, Any], **more: Any) -> int:
     """Segment, say which cases failed, and return the exit status; see `Segmentation` for the arguments."""
     from .segmentation import Segmentation
 

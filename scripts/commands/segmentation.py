@@ -19,10 +19,13 @@ from tqdm import tqdm
 from ..dicom.detect import require_pydicom
 from ..dicom.written import has_dicom_results, remove_dicom_results
 from ..io.case import MAP_KEYS
+from ..io.covering import refuse_covering
 from ..io.errors import DatasetError, root_error
 from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, sidecar_path
+from ..io.nifti import read_nifti, write_nifti
 from ..io.origin import sha256
 from ..io.paths import bundle_root
+from ..io.submission import isles2018_files
 from ..report.case_results import CaseResults
 from ..report.lesion_panel import describe, draw_case
 from ..workflow.case_dataset import FAILURE, failure_line
@@ -47,6 +50,7 @@ class Segmentation:
         maps: also write perfusion maps and their reading.
         report: also write the report, and so the maps.
         dicom: also write the results as DICOM objects of the study that each case comes from, and so the maps.
+        submission: also write the masks under the names that a challenge asks for, into `out`/submission.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class Segmentation:
         maps: bool = False,
         report: bool = False,
         dicom: bool = False,
+        submission: str | None = None,
     ):
         self.out, self.overwrite, self.maps = out, overwrite, maps or report or dicom
-        self.report, self.dicom = report, dicom
+        self.report, self.dicom, self.submission = report, dicom, submission
+        self.submitted: dict[str, Path] = {}
         if dicom:
             require_pydicom()
         self.workflow = _workflow({"image": list(images), "output_dir": out, "overwrite": overwrite, **options})
@@ -85,6 +91,10 @@ class Segmentation:
             writer = _one(parser.get_parsed_content("handlers"), ResultWriter)
             self.cases = list(dataset.data)
             self._check_studies()
+            if self.submission:
+                listed = [case for case in self.cases if FAILURE not in case]
+                self.submitted = isles2018_files(listed, self.out / "submission")
+                refuse_covering(self.submitted.values(), [case["image"] for case in listed])
             writer.settings = self._settings(parser.get_parsed_content("ckpt_path"))
             writer.check(self.cases)
             left = [case for case in self.cases if self.overwrite or not writer.is_done(case["case"])]
@@ -139,6 +149,9 @@ class Segmentation:
         if not (complete and picture.is_file()):
             volumes = draw_case(case, self.out, picture, self._maps_to_draw(case, folder))
         self._write_report(case, folder, complete)
+        if name in self.submitted:
+            lesion = read_nifti(folder / f"{name}_lesion.nii.gz", case=name, key="lesion")
+            write_nifti(self.submitted[name], lesion.array > 0, lesion.affine)
         self.complete.add(name)
         tqdm.write(f"{name}: {'complete already: ' * complete}{describe(volumes)}; {folder}")
         for line in lines:

@@ -7,6 +7,8 @@ import numpy as np
 from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import ArrayLike, NDArray
 
+from .lesions import count_lesions
+
 SEGMENTATION_METRICS = (
     "dice",
     "precision",
@@ -18,6 +20,8 @@ SEGMENTATION_METRICS = (
     "absolute_volume_error_ml",
     "relative_volume_error",
     "false_positive_ml",
+    "lesion_count_difference",
+    "lesion_f1",
 )
 
 
@@ -32,13 +36,15 @@ class EmptyMaskValues:
     | recall | 1 `agreement` | 0 `undefined_ratio` | 0 (TP / (TP + FN)) |
     | hausdorff_mm, assd_mm | 0 | the image's diagonal | the image's diagonal |
     | relative_volume_error | 0 | 1 `relative_volume_error` | 1 (its formula) |
+    | lesion_count_difference | 0 | the predicted lesions | the true lesions |
+    | lesion_f1 | 1 `agreement` | 0 (its formula) | 0 (its formula) |
 
     The diagonal is the largest possible distance in the image: a missed lesion must not score better than a bad
     outline, and excluding such cases would reward a method that finds nothing. The means are finite, but comparable
     only for the same images. Means by lesion size and of lesion-free cases are therefore reported separately.
 
     Attributes:
-        agreement: Dice, precision and recall if both masks are empty.
+        agreement: Dice, precision, recall and lesion-wise F1 if both masks are empty.
         undefined_ratio: precision of an empty prediction and recall of an empty label, if only one of the masks is
             empty.
         relative_volume_error: if only the label is empty.
@@ -67,7 +73,8 @@ def lesion_metrics(
     TP / (TP + FP), recall TP / (TP + FN). Distances: Hausdorff distance (Eq. 17) and average symmetric surface distance
     (Eq. 18) in mm, between the surface voxels, which are those with a background voxel or the image's border among
     their six neighbors. Volumes in ml: V_g of the label, V_s of the prediction, |V_g - V_s|,
-    RVE = |V_g - V_s| / V_g (section 4.2), and the volume of false positives.
+    RVE = |V_g - V_s| / V_g (section 4.2), and the volume of false positives. Lesions, as ISLES'24 counts them: the
+    absolute difference of their numbers, and their F1 score (see `scripts.metrics.lesions.count_lesions`).
 
     Args:
         prediction: (H, W, D), boolean or 0 and 1.
@@ -101,6 +108,7 @@ def lesion_metrics(
         **_overlap(guess, truth, empty),
         **_distances(guess, truth, spacing, empty),
         **_volumes(guess, truth, float(spacing.prod()) / 1000, empty),
+        **_lesions(guess, truth, empty),
     }
 
 
@@ -143,4 +151,12 @@ def _volumes(
         "absolute_volume_error_ml": error_ml,
         "relative_volume_error": relative,
         "false_positive_ml": float(np.count_nonzero(guess & ~truth)) * voxel_ml,
+    }
+
+
+def _lesions(guess: NDArray[np.bool_], truth: NDArray[np.bool_], empty: EmptyMaskValues) -> dict[str, float]:
+    counts = count_lesions(guess, truth)
+    return {
+        "lesion_count_difference": float(abs(counts.predicted - counts.true)),
+        "lesion_f1": counts.f1 if counts.predicted or counts.true else empty.agreement,
     }

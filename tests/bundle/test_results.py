@@ -95,6 +95,20 @@ def test_evaluates_the_weights(command: Callable[..., list[str]], dataset_dir: P
     assert "| all | " in (dataset_dir / "docs" / "results.md").read_text().split("## Pseudo-DWI")[1]
 
 
+def test_rows_of_earlier_versions_lack_the_scores_of_lesions(metrics_csv: Path) -> None:
+    with metrics_csv.open() as stream:
+        rows = list(csv.DictReader(stream))
+    kept = [name for name in rows[0] if not name.startswith("lesion_")]
+    assert len(kept) == len(rows[0]) - 2
+    with metrics_csv.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, kept, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    found = read_rows(metrics_csv)
+    assert [row["dice"] for row in found] == [float(row["dice"]) for row in rows]
+    assert all(np.isnan(row["lesion_f1"]) for row in found)
+
+
 def test_missing_weights_and_wrong_rows(
     command: Callable[..., list[str]], metrics_csv: Path, dataset_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,8 @@ def test_by_hand() -> None:
             "absolute_volume_error_ml": 0.0,
             "relative_volume_error": 0.0,
             "false_positive_ml": 0.04,
+            "lesion_count_difference": 0.0,
+            "lesion_f1": 1.0,  # 12 of 20 voxels are common
         }
     )
 
@@ -95,11 +97,12 @@ VOLUME_ML = 24 * 0.9 * 0.8 * 8 / 1000
 @pytest.mark.parametrize(
     ("guess", "truth", "expected"),
     [
-        # dice, precision, recall, hausdorff, assd, volume, predicted, absolute error, relative error, false positives
-        (EMPTY, EMPTY, (1, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
-        (FULL, EMPTY, (0, 0, 0, DIAGONAL_MM, DIAGONAL_MM, 0, VOLUME_ML, VOLUME_ML, 1, VOLUME_ML)),
-        (EMPTY, FULL, (0, 0, 0, DIAGONAL_MM, DIAGONAL_MM, VOLUME_ML, 0, VOLUME_ML, 1, 0)),
-        (FULL, FULL, (1, 1, 1, 0, 0, VOLUME_ML, VOLUME_ML, 0, 0, 0)),
+        # dice, precision, recall, hausdorff, assd, volume, predicted, absolute error, relative error, false positives,
+        # difference of lesions, F1 of lesions
+        (EMPTY, EMPTY, (1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+        (FULL, EMPTY, (0, 0, 0, DIAGONAL_MM, DIAGONAL_MM, 0, VOLUME_ML, VOLUME_ML, 1, VOLUME_ML, 1, 0)),
+        (EMPTY, FULL, (0, 0, 0, DIAGONAL_MM, DIAGONAL_MM, VOLUME_ML, 0, VOLUME_ML, 1, 0, 1, 0)),
+        (FULL, FULL, (1, 1, 1, 0, 0, VOLUME_ML, VOLUME_ML, 0, 0, 0, 0, 1)),
     ],
 )
 def test_empty_and_full_masks_have_stated_values(guess: np.ndarray, truth: np.ndarray, expected: tuple) -> None:
@@ -111,7 +114,13 @@ def test_empty_and_full_masks_have_stated_values(guess: np.ndarray, truth: np.nd
 def test_values_of_empty_masks_can_be_chosen() -> None:
     empty = EmptyMaskValues(agreement=0.5, undefined_ratio=0.25, relative_volume_error=9, distance_mm=373.0)
     both = lesion_metrics(EMPTY, EMPTY, SPACING_MM, empty=empty)
-    assert (both["dice"], both["precision"], both["recall"], both["hausdorff_mm"]) == (0.5, 0.5, 0.5, 0)
+    assert [both[name] for name in ("dice", "precision", "recall", "lesion_f1", "hausdorff_mm")] == [
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0,
+    ]
     false_positive = lesion_metrics(FULL, EMPTY, SPACING_MM, empty=empty)
     assert (false_positive["recall"], false_positive["relative_volume_error"]) == (0.25, 9)
     assert (false_positive["hausdorff_mm"], false_positive["assd_mm"]) == (373, 373)
