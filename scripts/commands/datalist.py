@@ -39,7 +39,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="write cases whose files lie on several grids, or are DICOM, to FOLDER, all on the grid of the series; "
+            help="write cases whose files lie on several grids, or are DICOM, to FOLDER, on the grid of the series; "
             "it is then the dataset_dir. Cases that are there already are kept.",
             show_default=False,
         ),

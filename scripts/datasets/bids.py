@@ -82,7 +82,7 @@ def find(root: Path, patterns: Mapping[str, str] | None = None) -> Found:
 
     Args:
         root: the folder of the data set.
-        patterns: by key (`image`, `cbf`, …, `label`), a pattern with `*` of the file's name or of its path below `root`.
+        patterns: by key (`image`, `cbf`, …, `label`), a pattern with `*` of the file's name or its path below `root`.
 
     Raises:
         DatasetError: no file is named by entities.
@@ -114,11 +114,11 @@ def _key_of(file: BidsFile, root: Path, patterns: Mapping[str, str]) -> str | No
     for key, pattern in patterns.items():
         if fnmatch(file.path.name, pattern) or fnmatch(relative, pattern):
             return key
-    key = next((key for key, suffixes in SUFFIXES.items() if file.suffix in suffixes), None)
+    known = next((key for key, suffixes in SUFFIXES.items() if file.suffix in suffixes), None)
     marked = any("lesion" in file.entities.get(entity, "").lower() for entity in ("label", "desc"))
     if file.suffix in _LESIONS or (file.suffix in _MASKS and marked):
-        key = LABEL_KEY
-    return None if key in patterns else key
+        known = LABEL_KEY
+    return None if known in patterns else known
 
 
 def _what(key: str, patterns: Mapping[str, str]) -> str:

@@ -54,6 +54,12 @@ def nifti_files(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
+def sidecar(series: Path) -> Path | None:
+    """The JSON file next to a series that has its name, if there is one."""
+    path = series.with_name(series.name[: series.name.lower().rindex(".nii")] + ".json")
+    return path if path.is_file() else None
+
+
 def only_file(found: Found, name: str, key: str, what: str, files: Sequence[Path], *, needed: bool) -> Path | None:
     """The only file of a key; several, or none of a needed one, are noted as a problem."""
     if len(files) > 1:

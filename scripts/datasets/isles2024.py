@@ -2,9 +2,9 @@
 
 The layout, in either spelling, `sub-stroke0001/ses-01` or `sub-strokecase0001/ses-0001`::
 
-    raw_data/sub-stroke0001/ses-01/…_ctp.nii.gz, …_ncct.nii.gz                       perhaps perfusion-maps/…_tmax.nii.gz
-    derivatives/sub-stroke0001/ses-01/perfusion-maps/…_space-ncct_tmax.nii.gz        and cbf, cbv, mtt
-    derivatives/sub-stroke0001/ses-02/…_space-ncct_lesion-msk.nii.gz                 and dwi, adc, there or in raw_data
+    raw_data/sub-stroke0001/ses-01/…_ctp.nii.gz, …_ncct.nii.gz                      perhaps perfusion-maps/…_tmax.nii.gz
+    derivatives/sub-stroke0001/ses-01/perfusion-maps/…_space-ncct_tmax.nii.gz       and cbf, cbv, mtt
+    derivatives/sub-stroke0001/ses-02/…_space-ncct_lesion-msk.nii.gz                and dwi, adc, there or in raw_data
     phenotype/…                                                                      tables, not read
 
 The series is on its own grid, one frame per second; maps, DWI and mask are on that of the non-contrast CT. Maps in
@@ -23,12 +23,12 @@ from ..io.case import GRID_TOLERANCE_MM, LABEL_KEY, MAP_KEYS, SERIES_KEY, grid_s
 from ..io.errors import CaseError, DatasetError
 from ..io.nifti import frame_interval_s, open_nifti
 from .bids import BidsFile, bids_files, has_folders
-from .found import Found, check, only_file
+from .found import Found, check, only_file, sidecar
 
 NAME = "isles2024"
 SIGN = "sub-stroke0001 or sub-strokecase0001, …"
 FRAME_INTERVAL_S = 1.0
-"""Of the released series, which were resampled in time; used where the header states no interval."""
+"""Of the released series, which were resampled in time; used where neither the header nor a sidecar states one."""
 
 REFERENCE_KEY = "reference"
 """Key of the non-contrast CT in the cases that :func:`find` returns."""
@@ -87,7 +87,8 @@ def _case(found: Found, name: str, files: dict[str, list[BidsFile]]) -> dict[str
         if path is not None:
             case[key] = str(path)
     with contextlib.suppress(CaseError, OSError, KeyError):  # what is wrong with the series is found by the check
-        if frame_interval_s(open_nifti(case[SERIES_KEY], case=name, key=SERIES_KEY).header) is None:
+        header = open_nifti(case[SERIES_KEY], case=name, key=SERIES_KEY).header
+        if frame_interval_s(header) is None and sidecar(Path(case[SERIES_KEY])) is None:
             case["dt_s"] = FRAME_INTERVAL_S
     return case
 

@@ -24,7 +24,7 @@ from ..io.case import FILE_KEYS, LABEL_KEY, MAP_KEYS, SERIES_KEY, VOLUME_KEYS
 from ..io.errors import CaseError, OptionError, root_error
 from ..io.nifti import open_nifti, read_nifti, write_nifti
 from .dicom_volume import read_map
-from .found import Found
+from .found import Found, sidecar
 from .isles2024 import REFERENCE_KEY
 from .resample import label_onto_grid, onto_grid
 
@@ -143,9 +143,8 @@ def _write_series(case: Mapping[str, Any], out: Path) -> Path:
         return target
     target = out / f"{name}_ctp{'.nii.gz' if source.name.lower().endswith('.gz') else '.nii'}"
     _link(source, target)
-    sidecar = source.with_name(source.name[: source.name.lower().rindex(".nii")] + ".json")
-    if sidecar.is_file():
-        _link(sidecar, out / f"{name}_ctp.json")
+    if (times := sidecar(source)) is not None:
+        _link(times, out / f"{name}_ctp.json")
     return target
 
 
@@ -169,6 +168,9 @@ def _sources(case: Mapping[str, Any], root: Path) -> dict[str, list[Any]]:
             states = [file.stat() for file in files]
             size, changed = sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
             sources[key] = [path.relative_to(root).as_posix(), size, changed]
+    image = Path(case[SERIES_KEY])
+    if not image.is_dir() and (times := sidecar(image)) is not None:
+        sources["sidecar"] = [times.relative_to(root).as_posix(), times.stat().st_size, times.stat().st_mtime_ns]
     return sources
 
 

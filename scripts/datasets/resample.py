@@ -125,7 +125,8 @@ def _slice_places(shape: Shape, matrix: NDArray) -> Iterator[NDArray]:
 def _inside(places: NDArray, shape: Shape) -> NDArray[np.bool_]:
     """Which places lie in a voxel of an image; rounding may take those on its border to either side."""
     size = np.reshape(shape, (3, 1, 1))
-    return ((places >= -0.5) & (places < size - 0.5)).all(axis=0)
+    inside: NDArray[np.bool_] = np.all((places >= -0.5) & (places < size - 0.5), axis=0)
+    return inside
 
 
 def _nearest(mask: NDArray[np.bool_], shape: Shape, matrix: NDArray) -> NDArray[np.bool_]:

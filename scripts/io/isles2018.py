@@ -1,4 +1,4 @@
-"""`python -m scripts.io.isles2018` is `ctp-stroke datalist`; the layout is read by :mod:`scripts.datasets.isles2018`."""
+"""`python -m scripts.io.isles2018` is `ctp-stroke datalist`; see :mod:`scripts.datasets.isles2018`."""
 
 if __name__ == "__main__":
     import runpy
