@@ -44,6 +44,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register",
+            help="with --prepared, of ISLES'24: register each series to its non-contrast CT by shifts and rotations, "
+            "if that raises their mutual information, which is shown.",
+        ),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="leave out cases with problems; otherwise nothing is written.")
     ] = False,
@@ -95,6 +103,7 @@ def run(
         layout=layout,
         patterns=patterns,
         prepared=prepared,
+        registered=register,
         skip_bad=skip_bad,
         patients=patients or (table if table.is_file() else None),
         with_dwi=not without_dwi,

@@ -48,6 +48,7 @@ def write_datalists(
     layout: str | None = None,
     patterns: Mapping[str, str] | None = None,
     prepared: Path | None = None,
+    registered: bool = False,
     skip_bad: bool = False,
     patients: Path | None = None,
     with_dwi: bool = True,
@@ -64,6 +65,7 @@ def write_datalists(
         layout: name of the layout; None finds it.
         patterns: see :func:`scripts.datasets.bids.find`; of that layout only.
         prepared: folder for cases on one grid, see `scripts.datasets.prepare`; paths are then relative to it.
+        registered: see :func:`scripts.datasets.prepare.prepare`.
         skip_bad: leave cases with problems out, whose lines go to `report`; otherwise nothing is written.
         patients: table of patients, see :func:`scripts.io.subjects.subjects_from_table`.
         with_dwi: include the DWI of cases that have one.
@@ -82,6 +84,8 @@ def write_datalists(
     module = find_layout(root, layout)
     if prepared is not None:
         check_folder(prepared, root)
+    if registered and (prepared is None or module is not isles2024):
+        raise OptionError(f"register: expected the layout isles2024 and --prepared, got {module.NAME}")
     found = _find(module, root, patients, patterns)
     if not with_dwi:
         found.cases = [{key: value for key, value in case.items() if key != "dwi"} for case in found.cases]
@@ -92,7 +96,7 @@ def write_datalists(
         _refuse(found, skip_bad)
         entries = [_relative(case, root) for case in found.usable]
     else:
-        entries = prepare(found, root, prepared, report)
+        entries = prepare(found, root, prepared, report, registered=registered)
         _refuse(found, skip_bad)
     if not entries:
         raise DatasetError(found.all_problems)

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from scripts.datasets import isles2024
 from scripts.io import load_case, load_datalist
 
 from . import trees
+from .test_refine import head
 from .test_resample import by_itk
 
 KEYS = {"case", "subject", "image", "cbf", "cbv", "mtt", "tmax", "dwi", "label", "dt_s"}
@@ -139,6 +141,34 @@ def test_without_a_folder_to_prepare_every_problem_is_listed(root: Path, capsys)
     error = capsys.readouterr().err
     assert error.count("--prepared FOLDER brings it there") == 6 + 5 + 2
     assert not (root / "datalist.json").exists()
+
+
+def test_a_series_that_its_header_puts_elsewhere_is_registered(tmp_path: Path, capsys) -> None:
+    root, out = tmp_path / "train", tmp_path / "prepared"
+    trees.isles2024(root, 1)
+    raw = root / "raw_data" / "sub-stroke0001" / "ses-01"
+    reference = head(trees.places_mm(trees.NCCT_SHAPE, trees.ncct_affine())).astype(np.float32)
+    trees.save(raw / "sub-stroke0001_ses-01_ncct.nii.gz", reference, trees.ncct_affine())
+    moved = trees.series_affine()
+    moved[:3, 3] += (9.0, -12.0, 15.0)
+    frame = head(trees.places_mm(trees.SHAPE, trees.series_affine())).astype(np.float32)
+    frames = np.repeat(frame[..., None], trees.FRAMES, axis=3) + np.arange(trees.FRAMES, dtype=np.float32)
+    trees.save(raw / "sub-stroke0001_ses-01_ctp.nii.gz", frames, moved)
+    assert main(root, "--prepared", out, "--register", "--split", "1/0/0") == 0
+    assert "1/1 sub-stroke0001: prepared, registered: mutual information" in capsys.readouterr().err
+    label = nib.load(out / "sub-stroke0001" / "sub-stroke0001_label.nii.gz")
+    np.testing.assert_allclose(label.affine, moved, atol=1e-4)
+    expected = trees.lesion(trees.places_mm(trees.SHAPE, trees.series_affine()))
+    got = np.asarray(label.dataobj) > 0
+    assert 2 * (got & expected).sum() / (got.sum() + expected.sum()) > 0.85
+    record = json.loads((out / "sub-stroke0001" / "prepared.json").read_text())["registration"]
+    assert record["kept"]
+    assert record["mutual_information"][1] > record["mutual_information"][0]
+
+
+def test_registration_is_of_isles2024_with_a_folder(root: Path, capsys) -> None:
+    assert main(root, "--register") == 2
+    assert "register: expected the layout isles2024 and --prepared" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inside", ["prepared", "", ".."])
