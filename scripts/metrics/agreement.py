@@ -30,8 +30,8 @@ def limits_of_agreement(first: ArrayLike, second: ArrayLike) -> Limits:
         second: (n,) of the same cases.
 
     Example:
-        >>> [round(limit, 2) for limit in limits_of_agreement([10.0, 12.0, 14.0], [9.0, 10.0, 11.0])]
-        [2.0, 0.04, 3.96]
+        >>> round(limits_of_agreement([10.0, 12.0, 14.0], [9.0, 10.0, 11.0]).upper, 2)
+        3.96
     """
     differences = np.subtract(*_pairs(first, second))
     if not differences.size:

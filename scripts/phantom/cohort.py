@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..datasets.isles2018 import find_cases
 from ..io.atomic import atomic_path, write_json
 from ..io.datalist import SECTIONS, write_datalist
-from ..io.isles2018 import find_cases
 from .case import sample_patient, sample_scan, simulate_case
 from .parameters import FIELD_OF_VIEW_PIXELS, ScanParameters
 from .writer import TRUTH_FOLDER, write_case

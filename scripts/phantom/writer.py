@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.isles2018 import MODALITIES
 from ..io.atomic import write_json
-from ..io.isles2018 import MODALITIES
 from ..io.nifti import write_nifti
 from .case import PhantomCase
 

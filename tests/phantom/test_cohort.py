@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from scripts import cli
+from scripts.datasets.isles2018 import find_cases
 from scripts.io.datalist import load_datalist
-from scripts.io.isles2018 import find_cases
 from scripts.phantom.anatomy import load_template
 from scripts.phantom.cohort import generate_cohort, plan_cohort
 from scripts.phantom.preview import write_preview
