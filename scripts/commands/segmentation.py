@@ -16,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 from tqdm import tqdm
 
+from ..datasets.submission import isles2018_files
 from ..dicom.detect import require_pydicom
 from ..dicom.written import has_dicom_results, remove_dicom_results
 from ..io.case import MAP_KEYS
@@ -25,7 +26,6 @@ from ..io.frame_times import INTERVAL_KEY, TIMES_KEY, sidecar_path
 from ..io.nifti import read_nifti, write_nifti
 from ..io.origin import sha256
 from ..io.paths import bundle_root
-from ..io.submission import isles2018_files
 from ..report.case_results import CaseResults
 from ..report.lesion_panel import describe, draw_case
 from ..workflow.case_dataset import FAILURE, failure_line

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from scripts.cli import main
+from scripts.datasets.submission import isles2018_files
 from scripts.io.errors import DatasetError
-from scripts.io.submission import isles2018_files
 
 NAME = "SMIR.Brain.XX.O.CT_MTT.{}.nii"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import CaseError, DatasetError
+from ..io.errors import CaseError, DatasetError
 from .isles2018 import MODALITIES
 
 _MAP = "mtt"
