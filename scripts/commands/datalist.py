@@ -63,6 +63,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="also write an HTML page with a picture of each case and the spread of frames, spacing and volumes.",
+            show_default=False,
+        ),
+    ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(
@@ -104,6 +112,7 @@ def run(
         patterns=patterns,
         prepared=prepared,
         registered=register,
+        overview=report,
         skip_bad=skip_bad,
         patients=patients or (table if table.is_file() else None),
         with_dwi=not without_dwi,

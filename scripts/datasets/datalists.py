@@ -14,6 +14,7 @@ from ..io.splits import PAPER_COUNTS, k_folds, split_cases
 from ..io.subjects import subjects_from_table
 from . import bids, isles2018, isles2024, unitobrain
 from .found import Found, table
+from .overview import write_overview
 from .prepare import Report, check_folder, prepare
 
 LAYOUTS = {layout.NAME: layout for layout in (isles2018, isles2024, unitobrain, bids)}
@@ -55,6 +56,7 @@ def write_datalists(
     folds: int | None = None,
     counts: Sequence[int] = PAPER_COUNTS,
     seed: int = 0,
+    overview: Path | None = None,
     report: Report = lambda line: None,
 ) -> str:
     """Write the datalist of a data set, and those of k folds if wanted.
@@ -72,6 +74,7 @@ def write_datalists(
         folds: k; None writes no folds.
         counts: see :func:`scripts.io.split_cases`.
         seed: of the split.
+        overview: also write the page of :mod:`scripts.datasets.overview` to this file.
         report: is told of progress and of what is left out, a line each.
 
     Returns:
@@ -112,6 +115,8 @@ def write_datalists(
     for index, fold in enumerate(parts):
         write_datalist(out.with_name(f"{out.stem}_fold{index}{out.suffix}"), fold)
     write_datalist(out, sections)
+    if overview is not None:
+        write_overview(overview, sections, prepared or root, f"{module.NAME}: {len(entries)} cases")
     listed = ", ".join(f"{name} {len(chosen)}" for name, chosen in sections.items())
     also = f" and {len(parts)} folds" if parts else ""
     left_out = f"{len(found.cases) - len(entries)} left out, " if len(found.cases) > len(entries) else ""

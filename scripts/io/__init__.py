@@ -1,4 +1,4 @@
-"""Files in and out: NIfTI, cases, datalists, the ISLES 2018 folder layout."""
+"""Files in and out: NIfTI, cases, datalists, safe writing."""
 
 from .atomic import atomic_path, write_json
 from .case import MIN_FRAMES, case_name, check_headers, load_case
@@ -6,8 +6,6 @@ from .datalist import SECTIONS, load_datalist, write_datalist
 from .errors import CaseError, DatasetError
 from .nifti import Volume, frame_interval_s, read_nifti, write_nifti
 from .splits import PAPER_COUNTS, k_folds, split_cases
-
-# `scripts.io.isles2018` is not imported here: it also runs as `python -m scripts.io.isles2018`.
 
 __all__ = [
     "MIN_FRAMES",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+from PIL import Image
 
 from scripts import cli
 from scripts.datasets import bids
@@ -92,3 +98,20 @@ def test_an_unknown_layout(tmp_path: Path, capsys) -> None:
     (tmp_path / "patients").mkdir()
     assert main(tmp_path) == 1
     assert "expected folders of one of the layouts isles2018 (case_1, case_2, …), isles2024" in capsys.readouterr().err
+
+
+def test_the_page_of_a_data_set_shows_every_case(root: Path, capsys) -> None:
+    (root / "sub-01").rename(root / "sub-03")
+    for file in sorted(root.rglob("sub-01*")):
+        file.rename(file.with_name(file.name.replace("sub-01", "sub-03")))
+    page = root / "page.html"
+    assert main(root, "--split", "1/0/1", "--report", page) == 0
+    text = page.read_text(encoding="utf-8")
+    label = nib.load(next(root.glob("sub-03/ses-mr/dwi/*lesion_mask*")))
+    assert f"14 frames, 2 x 2 x 8 mm, {np.asarray(label.dataobj).sum() * 0.032:.1f} ml" in text
+    assert text.count("<figure>") == 3
+    assert "http" not in text.replace("http-equiv", "")
+    picture = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)\"", text)[1])))
+    assert picture.width == 160
+    red, _, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
+    assert (red - blue > 50).any()  # the lesion
