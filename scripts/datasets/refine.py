@@ -60,6 +60,8 @@ def refine(frame: NDArray, affine: NDArray, reference: NDArray, reference_affine
     """
     frame, reference = (np.clip(image, *WINDOW_HU).astype(np.float32) for image in (frame, reference))
     before = mutual_information(frame, affine, reference, reference_affine)
+    if not (np.ptp(frame) and np.ptp(reference)):  # nothing to compare, which ITK refuses
+        return Refinement(np.eye(4), before, before)
     start = _best_shift(frame, affine, reference, reference_affine)
     matrix = _registered(frame, affine, reference, reference_affine, start)
     after = mutual_information(frame, matrix @ affine, reference, reference_affine)

@@ -52,3 +52,10 @@ def test_what_does_not_help_is_not_kept():
     assert mutual_information(
         frame, affine, frame, affine + 1e3 * np.outer([1, 0, 0, 0], [0, 0, 0, 1])
     ) == pytest.approx(0)
+
+
+def test_an_empty_reference_does_not_help():
+    affine, frame = trees.series_affine(), head(trees.places_mm(trees.SHAPE, trees.series_affine()))
+    found = refine(frame, affine, np.zeros(trees.NCCT_SHAPE), trees.ncct_affine())
+    assert not found.kept
+    np.testing.assert_array_equal(found.matrix, np.eye(4))
