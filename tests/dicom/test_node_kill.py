@@ -88,6 +88,7 @@ def test_killed_at_ten_moments_all_results_of_five_studies_arrive_and_none_as_an
         time.sleep(1.5)  # nothing comes after the last
         assert node.end(signal.SIGTERM) == 0
     finally:
+        node.process.kill()  # also where a moment did not come
         stop.set()
         pacs.stop()
     assert node.lines[-1].endswith("{'waiting': 0, 'processing': 0, 'sending': 0, 'done': 5, 'failed': 0}")
