@@ -170,7 +170,9 @@ def test_a_mixed_study_a_directory_and_an_archive(tmp_path: Path, caplog: pytest
     with caplog.at_level("INFO", logger="scripts.dicom"):
         read = read_study(folder)
     check(read, scan)
-    assert read.source.chosen.startswith("series 5 of 7 series (5 CT, 2 other): the only one with many images of each")
+    assert read.source.chosen.startswith(
+        "series 5, of 7 series (5 CT, 2 other) in all: the only one with many images of each"
+    )
     for value in vendors.PATIENT.values():
         assert len(value) == 1 or value not in caplog.text
 
